@@ -1,0 +1,263 @@
+"""YAML of Kubernetes manifests: read one way, written one way.
+
+Reading follows what Kubernetes tools agree on (YAML 1.2 booleans and null, Go's integers, so
+`0644` is octal and `yes` is a string), without tags and duplicate keys and within bounds. Writing
+is our own, so that the same value has the same bytes with every version of every library: sorted
+keys, every string quoted that YAML 1.1 or 1.2 could read as something else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import yaml
+
+MAX_DOCUMENTS = 5_000
+MAX_NODES = 2_000_000
+MAX_DEPTH = 100
+_SUSPECT_NESTING = 1_000
+_DEEP_BLOCK = re.compile(r"(?:[-?:][ \t]+){200}| {500}")
+
+
+class InvalidYaml(ValueError):
+    """Text that is no acceptable YAML; `line` is 1-based where it is known."""
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+class _Loader(yaml.CSafeLoader):
+    """CSafeLoader with Kubernetes' scalars; duplicate keys and unknown tags are errors."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  PyYAML's own protocol
+
+
+def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node).replace("_", "")
+    sign = -1 if text.startswith("-") else 1
+    digits = text.lstrip("+-")
+    if re.fullmatch(r"0[0-7]+", digits):
+        return sign * int(digits, 8)
+    return sign * int(digits, 0)
+
+
+def _construct_float(loader: _Loader, node: yaml.ScalarNode) -> float:
+    text = loader.construct_scalar(node).replace("_", "").lower()
+    if text.lstrip("+-") in (".inf", ".nan"):
+        raise InvalidYaml(f"{text} is no value of a manifest", node.start_mark.line + 1)
+    return float(text)
+
+
+def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
+    loader.flatten_mapping(node)
+    mapping: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        line = key_node.start_mark.line + 1
+        if not isinstance(key, str):
+            raise InvalidYaml(f"key {key!r} is not a string", line)
+        if key in mapping:
+            raise InvalidYaml(f"key {key!r} stands twice", line)
+        mapping[key] = loader.construct_object(value_node, deep=True)
+    return mapping
+
+
+def _refuse_tag(_: _Loader, node: yaml.Node) -> object:
+    raise InvalidYaml(f"tag {node.tag!r} is not allowed", node.start_mark.line + 1)
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?(?:0|[1-9][0-9_]*|0[0-7_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|0b[01_]+)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    ("merge", r"<<", "<"),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first)
+    )
+_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
+_Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
+for _unwanted in ("binary", "timestamp", "omap", "pairs", "set"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_unwanted}", _refuse_tag)
+_Loader.add_constructor(None, _refuse_tag)
+
+
+def read_documents(text: bytes | str) -> list[Any]:
+    """All documents of a YAML stream, empty ones left out. Raises InvalidYaml."""
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidYaml(f"not UTF-8: {error.reason} at byte {error.start}") from error
+    loader = None
+    try:
+        _check_depth(text)
+        loader = _Loader(text)
+        return list(_documents(loader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise InvalidYaml(problem, mark.line + 1 if mark else None) from error
+    except (RecursionError, ValueError) as error:
+        if isinstance(error, InvalidYaml):
+            raise
+        raise InvalidYaml(str(error) or "nested too deeply") from error
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _documents(loader: _Loader) -> Iterator[Any]:
+    for count, _ in enumerate(iter(loader.check_node, False), 1):
+        if count > MAX_DOCUMENTS:
+            raise InvalidYaml(f"more than {MAX_DOCUMENTS} documents")
+        node = loader.get_node()
+        _check_size(node)
+        value = loader.construct_document(node)
+        if value is not None:
+            yield value
+
+
+def _check_depth(text: str) -> None:
+    """Refuse what would overflow the C composer's stack; ordinary text costs three scans."""
+    if text.count("[") + text.count("{") < _SUSPECT_NESTING and not _DEEP_BLOCK.search(text):
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise InvalidYaml("nested too deeply", event.start_mark.line + 1)
+
+
+def _check_size(root: yaml.Node | None) -> None:
+    """Bound depth and expanded size: an alias counts as often as it is used."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node, depth: int) -> int:
+        if depth > MAX_DEPTH:
+            raise InvalidYaml("nested too deeply", node.start_mark.line + 1)
+        if isinstance(node, yaml.ScalarNode):
+            return 1
+        if id(node) not in sizes:
+            sizes[id(node)] = MAX_NODES  # a node that contains itself is too large
+            children = (
+                [part for pair in node.value for part in pair]
+                if isinstance(node, yaml.MappingNode)
+                else node.value
+            )
+            sizes[id(node)] = 1 + sum(size(child, depth + 1) for child in children)
+        return sizes[id(node)]
+
+    if root is not None and size(root, 0) > MAX_NODES:
+        raise InvalidYaml("its aliases expand beyond all bounds", root.start_mark.line + 1)
+
+
+def read_json(text: bytes) -> Any:
+    """A JSON document; duplicate keys, NaN and infinity are errors. Raises ValueError."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        mapping = dict(pairs)
+        if len(mapping) != len(pairs):
+            raise ValueError("a key stands twice in one object")
+        return mapping
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*(?: [A-Za-z0-9_./-]+)*")
+_RESERVED = frozenset(["true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"])
+_ESCAPED = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_UNPRINTABLE = re.compile(
+    r"[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
+
+
+def write_documents(objects: Iterable[Mapping[str, Any]]) -> bytes:
+    """YAML documents, each started by `---`."""
+    return "".join(f"---\n{''.join(_mapping(obj, ''))}" for obj in objects).encode()
+
+
+def _mapping(mapping: Mapping[str, Any], indent: str) -> Iterator[str]:
+    for key in sorted(mapping):
+        yield f"{indent}{_scalar(key)}:"
+        yield from _value(mapping[key], indent)
+
+
+def _value(value: Any, indent: str) -> Iterator[str]:
+    if isinstance(value, Mapping) and value:
+        yield "\n"
+        yield from _mapping(value, indent + "  ")
+    elif isinstance(value, (list, tuple)) and value:
+        yield "\n"
+        yield from _sequence(value, indent)
+    elif isinstance(value, str) and _is_block(value):
+        yield from _block(value, indent + "  ")
+    else:
+        yield f" {_scalar(value)}\n"
+
+
+def _sequence(items: list[Any] | tuple[Any, ...], indent: str) -> Iterator[str]:
+    for item in items:
+        if isinstance(item, Mapping) and item:
+            lines = "".join(_mapping(item, indent + "  "))
+            yield f"{indent}- {lines[len(indent) + 2 :]}"
+        elif isinstance(item, (list, tuple)) and item:
+            lines = "".join(_sequence(item, indent + "  "))
+            yield f"{indent}- {lines[len(indent) + 2 :]}"
+        else:
+            yield f"{indent}-"
+            yield from _value(item, indent)
+
+
+def _is_block(text: str) -> bool:
+    """Whether a literal block shows the text exactly: several lines, no odd white space."""
+    body = text.rstrip("\n")
+    return (
+        "\n" in body
+        and not text.startswith((" ", "\t", "\n"))
+        and not _UNPRINTABLE.search(text)
+        and not any(line != line.rstrip() for line in body.split("\n"))
+    )
+
+
+def _block(text: str, indent: str) -> Iterator[str]:
+    body = text.rstrip("\n")
+    trailing = len(text) - len(body)
+    yield " |" + ("-", "", "+")[min(trailing, 2)] + "\n"
+    for line in body.split("\n"):
+        yield f"{indent}{line}\n" if line else "\n"
+    yield "\n" * (trailing - 1)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str):
+        if _PLAIN.fullmatch(value) and value.lower() not in _RESERVED:
+            return value
+        quoted = json.dumps(value, ensure_ascii=False)
+        return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
+    if value is None or isinstance(value, (bool, int, float)):
+        return json.dumps(value)
+    if isinstance(value, (Mapping, list, tuple)):
+        return "{}" if isinstance(value, Mapping) else "[]"
+    raise TypeError(f"{type(value).__name__} is no value of a manifest")

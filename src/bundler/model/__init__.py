@@ -1,0 +1,1 @@
+"""Values: frozen, parsed once at the boundary, standard library only."""

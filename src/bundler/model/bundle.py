@@ -1,0 +1,90 @@
+"""The content of a release at each stage; a skipped step does not type-check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bundler.model.finding import Finding
+from bundler.model.lock import ImageLock
+from bundler.model.objects import KubernetesObject
+from bundler.model.project import Environment, Target
+from bundler.model.reference import ArtifactReference, Digest, ImageReference
+
+
+@dataclass(frozen=True)
+class Pin:
+    """Replace image `name`, as manifests write it, by `image`."""
+
+    name: str
+    image: ImageReference
+    tag: str | None = None
+    """Only references with this tag; None for whatever tag."""
+
+
+@dataclass(frozen=True)
+class PinnedOverlay:
+    """An environment's overlay and the pins that are put on top of it for one target."""
+
+    environment: Environment
+    target: Target
+    pins: tuple[Pin, ...]
+
+    @property
+    def place(self) -> str:
+        return f"{self.environment.name}/{self.target.name}"
+
+
+@dataclass(frozen=True)
+class RenderedTarget:
+    """One target's objects, sorted, with namespace, labels and owner."""
+
+    environment: Environment
+    target: Target
+    objects: tuple[KubernetesObject, ...]
+
+    @property
+    def place(self) -> str:
+        return f"{self.environment.name}/{self.target.name}"
+
+
+@dataclass(frozen=True)
+class RenderedBundle:
+    lock: ImageLock
+    targets: tuple[RenderedTarget, ...]
+    renderers: Mapping[str, str]
+    """Renderer name → version."""
+    findings: tuple[Finding, ...] = ()
+    """What rendering itself noticed, such as an image that no pin covers."""
+
+
+@dataclass(frozen=True)
+class ValidatedBundle:
+    """A rendered bundle without errors, its files, and the warnings that remain."""
+
+    rendered: RenderedBundle
+    files: Mapping[str, bytes]
+    """Path in the content layer → file."""
+    kubernetes: Mapping[str, str]
+    """Environment → version whose schemas held."""
+    warnings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReleaseDocument:
+    """The release document: its exact bytes, and the parsed value (docs/release-document.md)."""
+
+    content: bytes
+    value: Mapping[str, object] = field(compare=False)
+
+
+@dataclass(frozen=True)
+class VerifiedBundle:
+    """A pulled bundle whose every byte was checked against its digest and schema."""
+
+    reference: ArtifactReference
+    digest: Digest
+    release: ReleaseDocument
+    files: Mapping[str, bytes]
+    objects: Mapping[tuple[str, str], tuple[KubernetesObject, ...]]
+    """(environment, target) → objects, parsed once from the verified bytes."""

@@ -1,0 +1,65 @@
+"""A plan made before any change, and what became of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bundler.model.objects import KubernetesObject, ObjectRef
+
+Action = Literal["created", "configured", "unchanged", "deleted", "skipped"]
+ACTIONS: tuple[Action, ...] = ("created", "configured", "unchanged", "deleted", "skipped")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One object and what is to be done, or was done, with it."""
+
+    ref: ObjectRef
+    action: Action
+    desired: KubernetesObject | None = field(default=None, repr=False)
+    """None for deletions."""
+    live: KubernetesObject | None = field(default=None, repr=False)
+    """What stood in the target when the plan was made."""
+    recreate: bool = False
+    """The object cannot be changed in place (a Job's template): delete it, then create it."""
+
+    def as_dict(self) -> dict[str, str]:
+        return {"ref": str(self.ref), "action": self.action}
+
+
+@dataclass(frozen=True)
+class Wave:
+    name: str
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Waves in the order of their apply; the last one holds the deletions."""
+
+    environment: str
+    target: str
+    waves: tuple[Wave, ...]
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return tuple(change for wave in self.waves for change in wave.changes)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether applying it would change nothing."""
+        return all(change.action in ("unchanged", "skipped") for change in self.changes)
+
+
+@dataclass(frozen=True)
+class ChangeSet:
+    """What an apply did, also when it stopped half-way."""
+
+    changes: tuple[Change, ...] = ()
+
+    def counts(self) -> Mapping[Action, int]:
+        counted = Counter(change.action for change in self.changes)
+        return {action: counted[action] for action in ACTIONS}

@@ -1,0 +1,187 @@
+"""Kubernetes objects as plain data: their names, where they belong, when they are applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from bundler.model.reference import ImageReference
+
+KubernetesObject = Mapping[str, Any]
+"""A parsed manifest: apiVersion, kind, metadata and the rest. Never changed in place."""
+
+PART_OF = "app.kubernetes.io/part-of"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+ENVIRONMENT = "release-bundler/environment"
+COMMIT = "release-bundler/commit"
+OWNER = "release-bundler/owner"
+FIELD_MANAGER = "bundler"
+
+CLUSTER_SCOPED = frozenset(
+    {
+        ("", "Namespace"),
+        ("", "Node"),
+        ("", "PersistentVolume"),
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"),
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding"),
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"),
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
+        ("apiextensions.k8s.io", "CustomResourceDefinition"),
+        ("apiregistration.k8s.io", "APIService"),
+        ("certificates.k8s.io", "CertificateSigningRequest"),
+        ("certificates.k8s.io", "ClusterTrustBundle"),
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema"),
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"),
+        ("networking.k8s.io", "IPAddress"),
+        ("networking.k8s.io", "IngressClass"),
+        ("networking.k8s.io", "ServiceCIDR"),
+        ("node.k8s.io", "RuntimeClass"),
+        ("rbac.authorization.k8s.io", "ClusterRole"),
+        ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
+        ("resource.k8s.io", "DeviceClass"),
+        ("resource.k8s.io", "ResourceSlice"),
+        ("scheduling.k8s.io", "PriorityClass"),
+        ("storage.k8s.io", "CSIDriver"),
+        ("storage.k8s.io", "CSINode"),
+        ("storage.k8s.io", "StorageClass"),
+        ("storage.k8s.io", "VolumeAttachment"),
+        ("storage.k8s.io", "VolumeAttributesClass"),
+    }
+)
+"""(group, kind) of the built-in kinds that have no namespace."""
+
+WAVES = ("namespaces", "configuration", "jobs", "workloads")
+"""The order of an apply; deletions come after the last wave."""
+
+_FIRST = {("", "Namespace"), ("apiextensions.k8s.io", "CustomResourceDefinition")}
+_CONFIGURATION = {
+    ("", "ConfigMap"),
+    ("", "Secret"),
+    ("", "Service"),
+    ("", "ServiceAccount"),
+    ("", "LimitRange"),
+    ("", "ResourceQuota"),
+    ("", "PersistentVolume"),
+    ("", "PersistentVolumeClaim"),
+    ("networking.k8s.io", "NetworkPolicy"),
+    ("networking.k8s.io", "IngressClass"),
+    ("node.k8s.io", "RuntimeClass"),
+    ("scheduling.k8s.io", "PriorityClass"),
+    ("storage.k8s.io", "CSIDriver"),
+    ("storage.k8s.io", "StorageClass"),
+    ("storage.k8s.io", "VolumeAttributesClass"),
+    ("rbac.authorization.k8s.io", "ClusterRole"),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
+    ("rbac.authorization.k8s.io", "Role"),
+    ("rbac.authorization.k8s.io", "RoleBinding"),
+}
+_POD_TEMPLATES = {
+    ("", "Pod"): ("spec",),
+    ("", "PodTemplate"): ("template", "spec"),
+    ("", "ReplicationController"): ("spec", "template", "spec"),
+    ("apps", "Deployment"): ("spec", "template", "spec"),
+    ("apps", "DaemonSet"): ("spec", "template", "spec"),
+    ("apps", "ReplicaSet"): ("spec", "template", "spec"),
+    ("apps", "StatefulSet"): ("spec", "template", "spec"),
+    ("batch", "Job"): ("spec", "template", "spec"),
+    ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template", "spec"),
+}
+
+
+class ObjectRef(NamedTuple):
+    """What names an object in a cluster, whatever the version of its API; sorts as files do."""
+
+    group: str
+    kind: str
+    namespace: str
+    """Empty for cluster-scoped objects."""
+    name: str
+
+    @classmethod
+    def of(cls, obj: KubernetesObject) -> ObjectRef:
+        metadata = obj.get("metadata") or {}
+        group, _ = split_api_version(str(obj.get("apiVersion", "")))
+        return cls(
+            group,
+            str(obj.get("kind", "")),
+            str(metadata.get("namespace") or ""),
+            str(metadata.get("name") or ""),
+        )
+
+    @property
+    def is_cluster_scoped(self) -> bool:
+        return (self.group, self.kind) in CLUSTER_SCOPED
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.kind, self.namespace, self.name) if part)
+
+
+class ImageUse(NamedTuple):
+    """An image string in an object."""
+
+    pointer: str
+    """JSON pointer to the string."""
+    image: str
+
+
+def split_api_version(api_version: str) -> tuple[str, str]:
+    """`apps/v1` → (`apps`, `v1`); `v1` → (``, `v1`)."""
+    group, slash, version = api_version.rpartition("/")
+    return (group if slash else "", version)
+
+
+def wave_of(ref: ObjectRef) -> str:
+    """The wave that an object of this kind is applied in.
+
+    What others need comes early; whatever is unknown comes with the workloads, where all else is.
+    """
+    key = (ref.group, ref.kind)
+    if key in _FIRST:
+        return "namespaces"
+    if key in _CONFIGURATION:
+        return "configuration"
+    if key == ("batch", "Job"):
+        return "jobs"
+    return "workloads"
+
+
+def pod_spec(obj: KubernetesObject) -> tuple[str, Mapping[str, Any]] | None:
+    """JSON pointer and value of the pod spec in a workload; None for every other kind."""
+    ref = ObjectRef.of(obj)
+    path = _POD_TEMPLATES.get((ref.group, ref.kind))
+    value: Any = obj
+    for step in path or ():
+        value = value.get(step) if isinstance(value, Mapping) else None
+    if path is None or not isinstance(value, Mapping):
+        return None
+    return "/" + "/".join(path), value
+
+
+def images_in(obj: KubernetesObject) -> Iterator[ImageUse]:
+    """Every image that a workload runs or mounts: containers of all sorts, and image volumes."""
+    found = pod_spec(obj)
+    if found is None:
+        return
+    pointer, spec = found
+    for field in ("initContainers", "containers", "ephemeralContainers"):
+        for index, container in enumerate(_items(spec.get(field))):
+            if isinstance(container.get("image"), str):
+                yield ImageUse(f"{pointer}/{field}/{index}/image", container["image"])
+    for index, volume in enumerate(_items(spec.get("volumes"))):
+        image = volume.get("image")
+        if isinstance(image, Mapping) and isinstance(image.get("reference"), str):
+            yield ImageUse(f"{pointer}/volumes/{index}/image/reference", image["reference"])
+
+
+def image_name(image: str) -> str:
+    """The name part of an image string, also of one that is no valid reference."""
+    try:
+        return ImageReference.parse(image).name
+    except ValueError:
+        return image.partition("@")[0]
+
+
+def _items(value: object) -> Iterable[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []

@@ -1,0 +1,273 @@
+"""What the steps need of the world: small protocols, each implemented by an adapter and a fake.
+
+A function asks for the smallest port that it needs. Adapters translate foreign exceptions into
+`bundler.errors`; no method raises anything else for a fault of the outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import PurePath
+from typing import NamedTuple, Protocol
+
+from bundler.model.artifact import Artifact, Descriptor
+from bundler.model.bundle import PinnedOverlay
+from bundler.model.finding import Finding
+from bundler.model.inventory import Inventory
+from bundler.model.objects import KubernetesObject, ObjectRef
+from bundler.model.reference import Digest, Repository
+from bundler.model.release import ReleaseTag, SourceRevision
+from bundler.model.revision import Revision, TargetState
+
+# --- source -------------------------------------------------------------------------------------
+
+
+class TreeEntry(NamedTuple):
+    path: str
+    mode: str
+    """Octal as git prints it: 100644, 100755, 120000, 160000."""
+    object_id: str
+
+
+class HistoryCommit(NamedTuple):
+    id: str
+    parents: tuple[str, ...]
+    equal: int
+    """Bit i is set where paths[i] is the same object (mode and id) as at the tag's commit."""
+
+
+class TagResolver(Protocol):
+    def revision(self, tag: ReleaseTag) -> SourceRevision:
+        """The commit behind a tag, peeled. Raises SourceInvalid (no such tag, not a commit)."""
+        ...
+
+    def branches_with(self, commit: str, patterns: Sequence[str]) -> tuple[str, ...]:
+        """Branches that match a pattern and contain the commit.
+
+        If the repository has a remote, only remote-tracking branches count. Raises SourceInvalid
+        for a shallow clone.
+        """
+        ...
+
+
+class SourceReader(Protocol):
+    """Reads a commit's tree as git stores it: no attributes, filters or work tree."""
+
+    def read(self, commit: str, path: str) -> bytes | None:
+        """A file's content; None where the path is no file."""
+        ...
+
+    def entries(self, commit: str, paths: Sequence[str]) -> Mapping[str, tuple[TreeEntry, ...]]:
+        """For each path its files, sorted by path; empty where the tree has no such path."""
+        ...
+
+    def exported(self, commit: str) -> AbstractContextManager[PurePath]:
+        """The commit's tree as files in a fresh folder, removed at the end.
+
+        Raises RenderFailed for a symbolic link that leaves the tree.
+        """
+        ...
+
+
+class HistoryReader(Protocol):
+    def history(self, commit: str, paths: Sequence[str]) -> Sequence[HistoryCommit]:
+        """The commit and all its ancestors in topological order, children before parents."""
+        ...
+
+
+# --- registries ---------------------------------------------------------------------------------
+
+
+class ManifestResolver(Protocol):
+    def resolve(self, repository: Repository, tag: str) -> Digest | None:
+        """The digest behind a tag; None where the registry says that there is none.
+
+        Raises Unreachable, or CouldNotCheck where the registry refuses or makes no sense: never
+        None for those.
+        """
+        ...
+
+
+class TagLister(Protocol):
+    def tags(self, repository: Repository) -> tuple[str, ...]:
+        """All tags; empty for an unknown repository. Raises as `resolve` does."""
+        ...
+
+
+class ArtifactReader(ManifestResolver, TagLister, Protocol):
+    def manifest(self, repository: Repository, digest: Digest) -> bytes:
+        """A manifest's exact bytes, checked. Raises NotFound, VerificationFailed, as `resolve`."""
+        ...
+
+    def blob(self, repository: Repository, descriptor: Descriptor) -> bytes:
+        """A blob's bytes, size and digest checked. Raises as `manifest` does."""
+        ...
+
+
+class ArtifactWriter(Protocol):
+    def push(self, repository: Repository, artifact: Artifact) -> None:
+        """Blobs, then the manifest by digest; what is there is not sent again. Sets no tag."""
+        ...
+
+    def tag(self, repository: Repository, artifact: Artifact, tag: str) -> None:
+        """Make a pushed artifact visible under a version.
+
+        The same digest there already is success. Raises VersionExists for another digest.
+        """
+        ...
+
+
+class ArtifactRegistry(ArtifactReader, ArtifactWriter, Protocol):
+    """Both directions."""
+
+
+# --- rendering and schemas ----------------------------------------------------------------------
+
+
+class Renderer(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    def version(self) -> str:
+        """Such as `v5.8.2`. Raises ToolMissing."""
+        ...
+
+    def render(self, tree: PurePath, overlay: PinnedOverlay) -> bytes:
+        """The YAML documents of an overlay with its pins on top.
+
+        `tree` is an export made by `SourceReader.exported`. Raises RenderFailed with the
+        renderer's own words and the environment's name, and ToolMissing.
+        """
+        ...
+
+
+class ObjectSchemas(Protocol):
+    def newest(self) -> str:
+        """The newest Kubernetes version known, such as `1.36`."""
+        ...
+
+    def known(self, version: str) -> bool: ...
+
+    def check(
+        self, version: str, objects: Sequence[KubernetesObject]
+    ) -> Sequence[tuple[int, Finding]]:
+        """Violations as (index of the object, finding with pointer and message); no network."""
+        ...
+
+
+class DocumentSchemas(Protocol):
+    def check(self, schema: str, document: object) -> tuple[Finding, ...]:
+        """Violations of one of our own schemas (`project`, `release`, …), with JSON pointers."""
+        ...
+
+
+# --- targets ------------------------------------------------------------------------------------
+
+
+class Need(NamedTuple):
+    """A permission that an apply needs."""
+
+    verb: str
+    group: str
+    kind: str
+    namespace: str
+
+    def __str__(self) -> str:
+        where = f" in namespace {self.namespace}" if self.namespace else ""
+        group = f".{self.group}" if self.group else ""
+        return f"{self.verb} {self.kind}{group}{where}"
+
+
+class Observation(NamedTuple):
+    """An object as a watch saw it; None when it is gone."""
+
+    ref: ObjectRef
+    object: KubernetesObject | None
+
+
+class ObjectReader(Protocol):
+    def live(self, wanted: Mapping[ObjectRef, str]) -> Mapping[ObjectRef, KubernetesObject]:
+        """The wanted objects that exist, read by kind and namespace.
+
+        `wanted` maps an object to its apiVersion, empty for the server's preferred one. Kinds
+        that the target does not know have no objects. Raises Unreachable, PermissionRefused.
+        """
+        ...
+
+
+class ObjectWriter(Protocol):
+    def apply(self, obj: KubernetesObject, *, dry_run: bool = False) -> KubernetesObject:
+        """Server-side apply as field manager `bundler`, never forced; the object that results.
+
+        Raises OwnershipRefused (a field conflict, naming the other manager), PermissionRefused,
+        Refused (admission, quota, invalid, immutable field), NotFound (namespace or kind is not
+        there yet), Unreachable.
+        """
+        ...
+
+    def delete(self, ref: ObjectRef, uid: str) -> None:
+        """Delete if it still has this UID, and wait until it is gone; absent is success.
+
+        Raises Refused where another object has taken the name, NotReady where it does not go
+        away, PermissionRefused, Unreachable.
+        """
+        ...
+
+
+class PermissionReader(Protocol):
+    def missing(self, needs: Iterable[Need]) -> tuple[Need, ...]:
+        """Those of the needed permissions that we have not; empty where all is allowed."""
+        ...
+
+
+class ObjectWatcher(Protocol):
+    def watch(self, refs: Collection[ObjectRef], seconds: float) -> Iterator[Observation | None]:
+        """What the target says of these objects: as they are now, then every change.
+
+        Pods, ReplicaSets and warning Events of the same namespaces are observed too. None comes
+        about once a second, so that the caller can look at its clock. Ends after `seconds`.
+        One watch a kind and namespace; broken watches are resumed. Raises Unreachable.
+        """
+        ...
+
+
+class StateReader(Protocol):
+    def read(self) -> TargetState:
+        """Inventory and revisions; empty where nothing was applied yet."""
+        ...
+
+
+class StateWriter(Protocol):
+    def prepare(self) -> None:
+        """Make sure that the place of the state exists (the namespace, the folder)."""
+        ...
+
+    def write_inventory(self, inventory: Inventory) -> None: ...
+
+    def write_revision(self, revision: Revision) -> None:
+        """Create or replace by number. Raises Locked where somebody else wrote it meanwhile."""
+        ...
+
+    def drop_revision(self, number: int) -> None: ...
+
+    def authenticated(self) -> str | None:
+        """Who we are as the target authenticated us; None where it cannot say."""
+        ...
+
+
+class TargetLock(Protocol):
+    def held(self, holder: str) -> AbstractContextManager[None]:
+        """Hold the target's lock. Raises Locked, naming the holder, where somebody else has it."""
+        ...
+
+
+class DeployTarget(
+    ObjectReader, ObjectWriter, PermissionReader, StateReader, StateWriter, TargetLock, Protocol
+):
+    """A place that releases are applied to."""
+
+    @property
+    def watcher(self) -> ObjectWatcher | None:
+        """Observes readiness; None for a target that cannot (a directory)."""
+        ...
