@@ -30,6 +30,10 @@ class InvalidYaml(ValueError):
         self.line = line
 
 
+def _line(mark: Any) -> int | None:
+    return mark.line + 1 if mark else None
+
+
 class _Loader(yaml.CSafeLoader):
     """CSafeLoader with Kubernetes' scalars; duplicate keys and unknown tags are errors."""
 
@@ -48,7 +52,7 @@ def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
 def _construct_float(loader: _Loader, node: yaml.ScalarNode) -> float:
     text = loader.construct_scalar(node).replace("_", "").lower()
     if text.lstrip("+-") in (".inf", ".nan"):
-        raise InvalidYaml(f"{text} is no value of a manifest", node.start_mark.line + 1)
+        raise InvalidYaml(f"{text} is no value of a manifest", _line(node.start_mark))
     return float(text)
 
 
@@ -57,7 +61,7 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any
     mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
-        line = key_node.start_mark.line + 1
+        line = key_line(node.start_mark)
         if not isinstance(key, str):
             raise InvalidYaml(f"key {key!r} is not a string", line)
         if key in mapping:
@@ -67,7 +71,7 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any
 
 
 def _refuse_tag(_: _Loader, node: yaml.Node) -> object:
-    raise InvalidYaml(f"tag {node.tag!r} is not allowed", node.start_mark.line + 1)
+    raise InvalidYaml(f"tag {node.tag!r} is not allowed", _line(node.start_mark))
 
 
 for _tag, _pattern, _first in (
@@ -107,7 +111,7 @@ def read_documents(text: bytes | str) -> list[Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise InvalidYaml(problem, mark.line + 1 if mark else None) from error
+        raise InvalidYaml(problem, _line(mark)) from error
     except (RecursionError, ValueError) as error:
         if isinstance(error, InvalidYaml):
             raise
@@ -139,7 +143,7 @@ def _check_depth(text: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > MAX_DEPTH:
-            raise InvalidYaml("nested too deeply", event.start_mark.line + 1)
+            raise InvalidYaml("nested too deeply", _line(event.start_mark))
 
 
 def _check_size(root: yaml.Node | None) -> None:
@@ -148,7 +152,7 @@ def _check_size(root: yaml.Node | None) -> None:
 
     def size(node: yaml.Node, depth: int) -> int:
         if depth > MAX_DEPTH:
-            raise InvalidYaml("nested too deeply", node.start_mark.line + 1)
+            raise InvalidYaml("nested too deeply", _line(node.start_mark))
         if isinstance(node, yaml.ScalarNode):
             return 1
         if id(node) not in sizes:
@@ -162,7 +166,7 @@ def _check_size(root: yaml.Node | None) -> None:
         return sizes[id(node)]
 
     if root is not None and size(root, 0) > MAX_NODES:
-        raise InvalidYaml("its aliases expand beyond all bounds", root.start_mark.line + 1)
+        raise InvalidYaml("its aliases expand beyond all bounds", _line(root.start_mark))
 
 
 def read_json(text: bytes) -> Any:
