@@ -61,7 +61,7 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any
     mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
-        line = key_line(node.start_mark)
+        line = _line(key_node.start_mark)
         if not isinstance(key, str):
             raise InvalidYaml(f"key {key!r} is not a string", line)
         if key in mapping:

@@ -37,17 +37,25 @@ class HistoryCommit(NamedTuple):
     """Bit i is set where paths[i] is the same object (mode and id) as at the tag's commit."""
 
 
+class Branches(NamedTuple):
+    known: tuple[str, ...]
+    containing: tuple[str, ...]
+
+
 class TagResolver(Protocol):
     def revision(self, tag: ReleaseTag) -> SourceRevision:
         """The commit behind a tag, peeled. Raises SourceInvalid (no such tag, not a commit)."""
         ...
 
-    def branches_with(self, commit: str, patterns: Sequence[str]) -> tuple[str, ...]:
-        """Branches that match a pattern and contain the commit.
+    def branches(self, commit: str, patterns: Sequence[str]) -> Branches:
+        """The branches that match a pattern, and those of them that contain the commit.
 
-        If the repository has a remote, only remote-tracking branches count. Raises SourceInvalid
-        for a shallow clone.
+        If the repository has a remote, only remote-tracking branches count.
         """
+        ...
+
+    def is_shallow(self) -> bool:
+        """Whether history was cut off when the repository was cloned."""
         ...
 
 
@@ -60,6 +68,10 @@ class SourceReader(Protocol):
 
     def entries(self, commit: str, paths: Sequence[str]) -> Mapping[str, tuple[TreeEntry, ...]]:
         """For each path its files, sorted by path; empty where the tree has no such path."""
+        ...
+
+    def lfs_pointers(self, commit: str, paths: Sequence[str]) -> tuple[str, ...]:
+        """Files among the paths that are git-LFS pointers instead of content."""
         ...
 
     def exported(self, commit: str) -> AbstractContextManager[PurePath]:
