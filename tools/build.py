@@ -35,6 +35,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 OLDEST_GO = (1, 26)
 FIRST_GO_THAT_FETCHES_NEWER = (1, 21)
+OWN_SOURCE = "."
+"""The package of a program whose main.go is here; its version is the one of the module it wraps."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ PROGRAMS = (
     Program(
         name="referrers-registry",
         version="v0.22.1",
-        package=".",
+        package=OWN_SOURCE,
         binary="referrers-registry",
         pinned_in="referrers-registry",
         module="github.com/google/go-containerregistry",
@@ -350,7 +352,11 @@ def has_version(program: Program, path: Path) -> bool:
 
 
 def cached(program: Program) -> Path:
-    return cache_root() / f"{program.name}-{program.version}" / program.binary
+    folder = f"{program.name}-{program.version}"
+    if program.package == OWN_SOURCE and program.pinned_in:
+        source = HERE / program.pinned_in / "main.go"
+        folder += f"-{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}"
+    return cache_root() / folder / program.binary
 
 
 def cache_root() -> Path:

@@ -1,8 +1,8 @@
 """Build the sample shop: its git history, and every image that its CI made of it.
 
 The folders `fixtures/shop/` and `overlays/` hold the shop's files as they first came in; HISTORY
-below says when they came and what changed afterwards. The same commit ids and image digests come out
-on every machine. The result:
+below says when they came and what changed afterwards. Commit ids and image digests are the same on
+every machine. The result:
 
     DIRECTORY/shop          the git repository, main checked out
     DIRECTORY/shop.git      its bare remote `origin` (with --remote)
@@ -258,9 +258,8 @@ HISTORY: tuple[Step, ...] = (
     ),
     commit(
         "mailer: greet customers by name",
-        Edit(
-            "services/mailer/main.go", 'Sprintf("Hello,\\n', 'Sprintf("Hello " + customer + ",\\n'
-        ),
+        Edit("services/mailer/main.go", '"Hello,', '"Hello %s,'),
+        Edit("services/mailer/main.go", '", order)', '", customer, order)'),
         on="develop",
     ),
     commit(

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 
 PR_SET_PDEATHSIG = 1
 
@@ -95,13 +96,18 @@ def free_port() -> int:
             return port
 
 
-def become(parent: int, command: Sequence[str]) -> None:
+def end_on_sigterm(_signal: int, _frame: FrameType | None) -> None:
+    """Turn the signal into an exception, so that leaving `with` stops the servers."""
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def become(parent: int, command: list[str]) -> None:
     """Turn this process into the command, to be killed when its parent ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it ended before the kernel knew whom to watch
             sys.exit("the parent has ended")
-    os.execv(command[0], command)
+    os.execv(command[0], command)  # noqa: S606  (there is nothing for a shell to do)
 
 
 if __name__ == "__main__":

@@ -260,7 +260,10 @@ def _scalar(value: Any) -> str:
             return value
         quoted = json.dumps(value, ensure_ascii=False)
         return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
-    if value is None or isinstance(value, (bool, int, float)):
+    if isinstance(value, float):
+        # YAML 1.1 takes 1e-05 for a string: it wants a point.
+        return re.sub(r"^(-?\d+)e", r"\1.0e", json.dumps(value, allow_nan=False))
+    if value is None or isinstance(value, (bool, int)):
         return json.dumps(value)
     if isinstance(value, (Mapping, list, tuple)):
         return "{}" if isinstance(value, Mapping) else "[]"

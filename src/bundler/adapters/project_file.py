@@ -1,4 +1,4 @@
-"""`bundler.yaml` → Project: its schema first, then what a schema cannot say; all findings at once."""
+"""`bundler.yaml` → Project: its schema first, then what no schema can say; all findings at once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bundler.model.finding import Finding
 from bundler.model.image_tags import is_template
 from bundler.model.project import (
     DEFAULT_TARGET,
+    PROJECT_FILE,
     Allowed,
     Environment,
     Library,
@@ -25,8 +26,6 @@ from bundler.model.project import (
 )
 from bundler.model.reference import ImageReference, InvalidReference, Repository
 from bundler.ports import DocumentSchemas, ObjectSchemas
-
-PROJECT_FILE = "bundler.yaml"
 
 
 def parse(

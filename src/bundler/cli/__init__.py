@@ -1,1 +1,115 @@
-"""The commands: parse, wire, one call, print."""
+"""The commands: parse, wire, one call, print.
+
+Every error ends here: as text or as a value, with its exit code, never as a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import click
+import typer
+
+from bundler import __version__
+from bundler.cli import output
+from bundler.cli.apply import apply
+from bundler.cli.history import history
+from bundler.cli.inspect import inspect
+from bundler.cli.list import list_
+from bundler.cli.publish import publish
+from bundler.cli.pull import pull
+from bundler.cli.render import render
+from bundler.cli.resolve import resolve
+from bundler.cli.status import status
+from bundler.cli.validate import validate
+from bundler.errors import BundlerError, UsageError
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+app = typer.Typer(
+    name="bundler",
+    help="From a git tag to a running release: resolve, pin, render, validate, publish, apply.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for command in (resolve, render, validate, publish, inspect, pull, apply, status, history):
+    app.command()(command)
+app.command("list")(list_)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends like an interruption from the keyboard, so that locks are released."""
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"bundler {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Only carries the options of the program itself."""
+
+
+def main() -> NoReturn:
+    """Run a command and end the process with its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command; the exit code of docs/results.md."""
+    try:
+        code = app(arguments, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except BundlerError as error:
+        output.show_error(error)
+        return error.exit_code
+    except click.ClickException as error:
+        return _usage(error)
+    except (KeyboardInterrupt, click.Abort) as error:
+        output.note("interrupted")
+        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough: nothing more can be said to them.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # the one last catch
+        return _internal(error)
+
+
+def _usage(error: click.ClickException) -> int:
+    context = getattr(error, "ctx", None)
+    hint = f"{context.command_path} --help shows what it takes" if context else None
+    output.show_error(UsageError(error.format_message(), hint=hint))
+    return UsageError.exit_code
+
+
+def _internal(error: Exception) -> int:
+    if os.environ.get("BUNDLER_DEBUG"):
+        traceback.print_exc()
+    output.show_error(
+        BundlerError(
+            f"internal error: {type(error).__name__}",
+            hint="this is a mistake in bundler; BUNDLER_DEBUG=1 shows where",
+        )
+    )
+    return BundlerError.exit_code
+
+
+def _terminate(_signum: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from bundler.model.reference import ImageReference, Repository
 
+PROJECT_FILE = "bundler.yaml"
 DEFAULT_TARGET = "default"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from bundler.model.inventory import Inventory
 
@@ -53,6 +53,58 @@ class Revision:
 
     def ended(self, status: Status, **values: object) -> Revision:
         return replace(self, status=status, **values)  # type: ignore[arg-type]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As schemas/revision.json has it."""
+        return {
+            "number": self.number,
+            "project": self.project,
+            "environment": self.environment,
+            "target": self.target,
+            "tag": self.tag,
+            "version": self.version,
+            "commit": self.commit,
+            "commitTime": self.commit_time,
+            "digest": self.digest,
+            "reference": self.reference,
+            "status": self.status,
+            "outcome": self.outcome,
+            "started": self.started,
+            "finished": self.finished,
+            "durationSeconds": self.duration_seconds,
+            "lastChecked": self.last_checked,
+            "changes": dict(self.changes),
+            "who": {
+                "authenticated": self.who.authenticated,
+                "claimed": self.who.claimed,
+                "job": self.who.job,
+            },
+        }
+
+    @classmethod
+    def of_dict(cls, value: Mapping[str, Any]) -> Revision:
+        """The inverse of `as_dict`; unknown keys are left out. Raises KeyError, TypeError."""
+        who = value["who"]
+        return cls(
+            number=int(value["number"]),
+            project=value["project"],
+            environment=value["environment"],
+            target=value["target"],
+            tag=value["tag"],
+            version=value["version"],
+            commit=value["commit"],
+            commit_time=value["commitTime"],
+            digest=value["digest"],
+            reference=value["reference"],
+            status=value["status"],
+            outcome=value["outcome"],
+            started=value["started"],
+            finished=value["finished"],
+            duration_seconds=value["durationSeconds"],
+            last_checked=value["lastChecked"],
+            changes=dict(value["changes"]),
+            who=Who(who.get("authenticated"), who.get("claimed"), who.get("job")),
+        )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from bundler.errors import BundlerError, CouldNotCheck, ImagesMissing, ProjectFi
 from bundler.model.finding import Finding
 from bundler.model.image_tags import image_tags
 from bundler.model.lock import ImageLock, ResolvedImage, ResolvedMigrations, Tried
-from bundler.model.project import Project, Service
+from bundler.model.project import PROJECT_FILE, Project, Service
 from bundler.model.reference import Digest, ImageReference, Repository
 from bundler.model.release import SourceRevision
 from bundler.ports import HistoryReader, ManifestResolver, SourceReader, TagLister, TreeEntry
@@ -252,7 +252,7 @@ def _check_inputs(
         Finding(
             "path-missing",
             f"the tag's tree has no {path}",
-            file="bundler.yaml",
+            file=PROJECT_FILE,
             pointer=f"/{kind}/{name}/paths",
             service=name if kind == "services" else None,
         )

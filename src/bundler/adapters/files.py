@@ -1,0 +1,32 @@
+"""Files on disk: a whole tree, or nothing."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from bundler.errors import UsageError
+
+
+def write_tree(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a new or empty folder, in one step. Raises UsageError, also for I/O."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UsageError(
+            f"{directory} is not empty", hint="name a new folder, or empty this one first"
+        )
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".bundler-") as folder:
+            root = Path(folder) / "tree"
+            root.mkdir()
+            for path, content in files.items():
+                file = root / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+            if directory.exists():
+                directory.rmdir()
+            os.replace(root, directory)  # noqa: PTH105  replaces; Path.rename differs on Windows
+    except OSError as error:
+        raise UsageError(f"{directory} cannot be written: {error.strerror}") from error

@@ -1,0 +1,99 @@
+"""Options that several commands share, each described once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bundler.cli.output import FORMAT, Format
+
+
+def _remember_format(value: Format) -> Format:
+    FORMAT.set(value)
+    return value
+
+
+OutputFormat = Annotated[
+    Format,
+    typer.Option(
+        "--output",
+        "-o",
+        envvar="BUNDLER_OUTPUT",
+        help="How to print the result.",
+        callback=_remember_format,
+        is_eager=True,
+    ),
+]
+Repo = Annotated[
+    Path,
+    typer.Option("--repo", envvar="BUNDLER_REPO", help="The git repository, or a folder in it."),
+]
+TagArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[TAG]", help="The release's git tag; in CI the pipeline's own tag by default."
+    ),
+]
+DeployRegistry = Annotated[
+    str | None,
+    typer.Option(
+        "--deploy-registry",
+        envvar="BUNDLER_DEPLOY_REGISTRY",
+        metavar="oci://…|ocidir://…",
+        help="The deploy registry; the project file's by default.",
+    ),
+]
+PlainHttp = Annotated[
+    bool,
+    typer.Option(
+        "--plain-http",
+        envvar="BUNDLER_PLAIN_HTTP",
+        help="Talk to registries without TLS; loopback addresses need no flag.",
+    ),
+]
+Kustomize = Annotated[
+    str | None,
+    typer.Option(
+        "--kustomize",
+        envvar="BUNDLER_KUSTOMIZE",
+        help="The kustomize program; from PATH by default.",
+    ),
+]
+ReferenceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="REF",
+        help="A version such as v1.4.0, or oci://…, ocidir://… with :VERSION or @sha256:….",
+    ),
+]
+Context = Annotated[
+    str | None, typer.Option("--context", envvar="BUNDLER_CONTEXT", help="The kubeconfig context.")
+]
+Kubeconfig = Annotated[
+    Path | None,
+    typer.Option("--kubeconfig", help="A kubeconfig file; $KUBECONFIG by default."),
+]
+Directory = Annotated[
+    Path | None,
+    typer.Option(
+        "--directory", envvar="BUNDLER_DIRECTORY", help="Install into a folder, not a cluster."
+    ),
+]
+TargetsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--targets",
+        envvar="BUNDLER_TARGETS",
+        help="A file that connects targets; see docs/apply.md.",
+    ),
+]
+StateNamespace = Annotated[
+    str | None,
+    typer.Option(
+        "--state-namespace",
+        envvar="BUNDLER_STATE_NAMESPACE",
+        help="Where revisions and inventory are kept; the target's namespace by default.",
+    ),
+]

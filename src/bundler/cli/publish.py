@@ -1,0 +1,41 @@
+"""`bundler publish`: from a release tag to a version in the deploy registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bundler.cli import options, output, results, wiring
+from bundler.publish import flow
+
+
+def publish(
+    tag: options.TagArgument = None,
+    repo: options.Repo = Path(),
+    deploy_registry: options.DeployRegistry = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but push.")] = False,
+    kustomize: options.Kustomize = None,
+    plain_http: options.PlainHttp = False,
+    _: options.OutputFormat = output.Format.text,
+) -> None:
+    """Resolve, pin, render, validate and push a release tag as one OCI artifact.
+
+    A version that is published already, with the same content, is `unchanged`; with other
+    content it is refused.
+    """
+    parts = wiring.publishing(
+        repo, kustomize=kustomize, plain_http=plain_http, progress=output.note
+    )
+    opened = flow.open_release(wiring.release_tag(tag), parts)
+    if isinstance(opened, flow.Ignored):
+        output.show(results.ignored_value(opened), results.ignored_lines(opened))
+        return
+    registry = (
+        wiring.repository(deploy_registry) if deploy_registry else opened.project.deploy_registry
+    )
+    counter = output.Counter("resolved", len(opened.project.services))
+    published = flow.publish(opened, parts, registry, dry_run=dry_run, on_resolved=counter.step)
+    output.show_findings(published.bundle.warnings)
+    output.show(results.published_value(published, dry_run), results.published_lines(published))

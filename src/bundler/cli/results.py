@@ -1,0 +1,133 @@
+"""Results as values (docs/results.md) and as lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bundler.bundles import Listed
+from bundler.cli.output import short, table
+from bundler.model.lock import ImageLock, ResolvedImage
+from bundler.publish.flow import Ignored, Published
+
+
+def lock_value(lock: ImageLock) -> dict[str, Any]:
+    return {
+        "release": {"tag": lock.revision.tag.name, "commit": lock.revision.commit},
+        "services": {name: _service_value(image) for name, image in lock.services.items()},
+        "external": {name: {"digest": str(digest)} for name, digest in lock.external.items()},
+        "libraries": {name: {"commit": commit} for name, commit in lock.libraries.items()},
+    }
+
+
+def _service_value(image: ResolvedImage) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "commit": image.commit,
+        "image": image.image,
+        "tag": image.tag,
+        "digest": str(image.digest),
+        "resolvedVia": image.resolved_via,
+        "tried": image.tried.as_dict(),
+    }
+    if image.migrations:
+        value["migrations"] = {
+            "treeDigest": image.migrations.tree_digest,
+            "reversible": image.migrations.reversible,
+        } | ({"job": image.migrations.job} if image.migrations.job else {})
+    return value
+
+
+def lock_lines(lock: ImageLock) -> Iterator[str]:
+    yield f"{lock.revision.tag} is commit {lock.revision.commit}"
+    yield ""
+    rows = [
+        (name, short(image.commit), image.resolved_via, short(image.digest), image.image)
+        for name, image in lock.services.items()
+    ]
+    yield from table(rows, ("SERVICE", "COMMIT", "FOUND VIA", "DIGEST", "IMAGE"))
+    if lock.libraries:
+        yield ""
+        rows_of_libraries = [(name, short(commit)) for name, commit in lock.libraries.items()]
+        yield from table(rows_of_libraries, ("LIBRARY", "COMMIT"))
+    if lock.external:
+        yield ""
+        external = [(name, short(digest)) for name, digest in lock.external.items()]
+        yield from table(external, ("EXTERNAL IMAGE", "DIGEST"))
+
+
+def published_value(published: Published, dry_run: bool) -> dict[str, Any]:
+    value = lock_value(published.lock) | {
+        "digest": str(published.digest),
+        "status": published.status,
+        "removed": list(published.removed),
+        "warnings": [warning.as_dict() for warning in published.bundle.warnings],
+    }
+    return value if dry_run else {"reference": str(published.reference)} | value
+
+
+def published_lines(published: Published) -> Iterator[str]:
+    yield from lock_lines(published.lock)
+    yield ""
+    if published.removed:
+        yield f"removed since the previous release: {', '.join(published.removed)}"
+    if published.status == "unchanged":
+        yield f"unchanged: {published.reference}"
+    elif published.reference is None:
+        yield f"dry run, nothing was pushed: it would be {published.digest}"
+    else:
+        yield f"published {published.reference}"
+
+
+def ignored_value(ignored: Ignored) -> dict[str, Any]:
+    return {"release": {"tag": ignored.tag.name}, "status": "ignored"}
+
+
+def ignored_lines(ignored: Ignored) -> Iterator[str]:
+    yield f"{ignored.tag} is ignored: {ignored.reason}"
+
+
+def listed_lines(listed: list[Listed]) -> list[str]:
+    rows = [(x.version, short(x.digest), x.created, short(x.commit)) for x in listed]
+    return (
+        table(rows, ("VERSION", "DIGEST", "CREATED", "COMMIT")) if rows else ["nothing published"]
+    )
+
+
+def release_lines(reference: str, release: Mapping[str, Any]) -> Iterator[str]:
+    """A release document for people."""
+    yield from table(
+        [
+            ("project", release["project"]),
+            ("tag", release["tag"]),
+            ("commit", release["commit"]),
+            ("committed", release["commitTime"]),
+            ("source", release.get("source", "-")),
+            ("reference", reference),
+            ("rendered by", ", ".join(f"{n} {v}" for n, v in release["renderers"].items())),
+        ]
+    )
+    services = [
+        (name, short(s["commit"]), s["resolvedVia"], f"{s['image']}@{s['digest']}")
+        for name, s in release["services"].items()
+    ]
+    yield ""
+    yield from table(services, ("SERVICE", "COMMIT", "FOUND VIA", "IMAGE"))
+    if release["libraries"]:
+        libraries = [(name, short(lib["commit"])) for name, lib in release["libraries"].items()]
+        yield ""
+        yield from table(libraries, ("LIBRARY", "COMMIT"))
+    if release["external"]:
+        external = [(name, image["digest"]) for name, image in release["external"].items()]
+        yield ""
+        yield from table(external, ("EXTERNAL IMAGE", "DIGEST"))
+    targets = [
+        (f"{name}/{target}", t["namespace"], env["kubernetes"], _protection(env), len(t["files"]))
+        for name, env in release["environments"].items()
+        for target, t in env["targets"].items()
+    ]
+    yield ""
+    yield from table(targets, ("TARGET", "NAMESPACE", "KUBERNETES", "PROTECTED", "FILES"))
+
+
+def _protection(environment: Mapping[str, Any]) -> str:
+    return "yes" if environment["protected"] else "no"

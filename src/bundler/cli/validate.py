@@ -1,0 +1,35 @@
+"""`bundler validate`: would this release be accepted?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bundler.cli import options, output, results, wiring
+from bundler.publish import flow
+from bundler.publish.validate import validate as validate_bundle
+
+
+def validate(
+    tag: options.TagArgument = None,
+    repo: options.Repo = Path(),
+    kustomize: options.Kustomize = None,
+    plain_http: options.PlainHttp = False,
+    _: options.OutputFormat = output.Format.text,
+) -> None:
+    """Resolve, render and validate a release tag; print every finding."""
+    parts = wiring.publishing(
+        repo, kustomize=kustomize, plain_http=plain_http, progress=output.note
+    )
+    opened = flow.open_release(wiring.release_tag(tag), parts)
+    if isinstance(opened, flow.Ignored):
+        output.show(results.ignored_value(opened), results.ignored_lines(opened))
+        return
+    lock = flow.resolve_release(opened, parts)
+    bundle = validate_bundle(flow.render_release(opened, lock, parts), parts.objects)
+    objects = sum(len(target.objects) for target in bundle.rendered.targets)
+    output.show_findings(bundle.warnings)
+    output.show(
+        results.lock_value(bundle.rendered.lock)
+        | {"objects": objects, "warnings": [w.as_dict() for w in bundle.warnings]},
+        [f"{opened.revision.tag} is valid: {objects} objects in {len(bundle.files)} files"],
+    )

@@ -1,0 +1,145 @@
+"""Chooses the adapters: the one place that knows both the commands and the outside world.
+
+Adapters are imported when they are needed: a folder registry costs no HTTP library.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bundler.errors import SourceInvalid, UsageError
+from bundler.model.project import PROJECT_FILE, Project
+from bundler.model.reference import ArtifactReference, InvalidReference, Repository, is_tag
+from bundler.model.release import InvalidTag, ReleaseTag
+from bundler.ports import ArtifactRegistry, DocumentSchemas
+from bundler.publish.flow import Parts
+
+CI_TAGS = ("GITHUB_REF", "CI_COMMIT_TAG")
+
+
+def release_tag(given: str | None) -> ReleaseTag:
+    """The tag that was named, or the one that a CI system is running for."""
+    name = given or _ci_tag()
+    if not name:
+        raise UsageError(
+            "which tag?",
+            hint="bundler publish v1.4.0; in CI, GITHUB_REF or CI_COMMIT_TAG names it",
+        )
+    try:
+        tag = ReleaseTag.parse(name)
+        if tag.version:
+            return tag
+    except InvalidTag as error:
+        raise UsageError(str(error), hint="letters, digits and . _ - +, as in v1.4.0") from error
+    raise AssertionError("a version is never empty")
+
+
+def _ci_tag() -> str | None:
+    reference = os.environ.get("GITHUB_REF", "")
+    if reference.startswith("refs/tags/"):
+        return reference
+    return os.environ.get("CI_COMMIT_TAG")
+
+
+def publishing(
+    repo: Path, *, kustomize: str | None, plain_http: bool, progress: Callable[[str], None]
+) -> Parts:
+    from bundler.adapters import project_file
+    from bundler.adapters.document_schemas import DocumentSchemas
+    from bundler.adapters.git import GitRepository
+    from bundler.adapters.kubernetes_schemas import KubernetesSchemas
+    from bundler.adapters.kustomize import Kustomize
+
+    source = GitRepository(repo)
+    documents, objects = DocumentSchemas(), KubernetesSchemas()
+    registries = artifact_registry(plain_http)
+    return Parts(
+        source=source,
+        parse_project=lambda text: project_file.parse(text, source.root, documents, objects),
+        images=registries,
+        registry=registries,
+        renderer=Kustomize(kustomize),
+        objects=objects,
+        documents=documents,
+        progress=progress,
+    )
+
+
+def artifact_registry(plain_http: bool) -> ArtifactRegistry:
+    from bundler.adapters.registries import Registries
+
+    return Registries(Path.cwd(), plain_http=plain_http)
+
+
+def write_tree(directory: Path, files: Mapping[str, bytes]) -> None:
+    from bundler.adapters import files as folder
+
+    folder.write_tree(directory, files)
+
+
+def document_schemas() -> DocumentSchemas:
+    from bundler.adapters.document_schemas import DocumentSchemas
+
+    return DocumentSchemas()
+
+
+def repository(text: str) -> Repository:
+    try:
+        return Repository.parse(text)
+    except InvalidReference as error:
+        raise UsageError(
+            str(error), hint="a deploy registry is oci://HOST/NAME or ocidir://FOLDER"
+        ) from error
+
+
+def deploy_registry(given: str | None) -> Repository:
+    """The registry that was named, or that of the project file at hand."""
+    return repository(given) if given else _project_at_hand().deploy_registry
+
+
+def artifact_reference(text: str, registry: str | None) -> ArtifactReference:
+    """A full reference, or a version or digest in the deploy registry that is known."""
+    try:
+        if "://" in text:
+            reference = ArtifactReference.parse(text)
+            if reference.tag is None and reference.digest is None:
+                raise UsageError(
+                    f"{text} names no version", hint=f"add one: {text}:v1.4.0 or {text}@sha256:…"
+                )
+            return reference
+        place = deploy_registry(registry)
+        return ArtifactReference.parse(
+            f"{place}{'' if text.startswith('@') else ':'}{_version(text)}"
+        )
+    except InvalidReference as error:
+        raise UsageError(
+            str(error), hint="a version such as v1.4.0, or oci://HOST/NAME:VERSION"
+        ) from error
+
+
+def _version(text: str) -> str:
+    version = text.replace("+", "_")
+    if not text.startswith("@") and not is_tag(version):
+        raise InvalidReference(f"{text!r} is not a version")
+    return version
+
+
+def _project_at_hand() -> Project:
+    """The work tree's project file: enough to know a registry, never used to publish."""
+    from bundler.adapters import project_file
+    from bundler.adapters.document_schemas import DocumentSchemas
+    from bundler.adapters.git import GitRepository
+    from bundler.adapters.kubernetes_schemas import KubernetesSchemas
+
+    try:
+        root = GitRepository(Path.cwd()).root
+        text = (root / PROJECT_FILE).read_bytes()
+    except (SourceInvalid, OSError) as error:
+        raise UsageError(
+            "which deploy registry?",
+            hint="name it with --deploy-registry or $BUNDLER_DEPLOY_REGISTRY, give a full "
+            f"reference, or run it beside a {PROJECT_FILE}",
+        ) from error
+    return project_file.parse(text, root, DocumentSchemas(), KubernetesSchemas())

@@ -1,0 +1,208 @@
+"""publish: release tag → resolve → render with pins → validate → pack → push, version tag last.
+
+Each function takes what the step before it gave; a command stops at its step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal, Protocol
+
+from bundler.errors import BranchRefused, ProjectFileInvalid, SourceInvalid, VersionExists
+from bundler.model.artifact import Artifact
+from bundler.model.bundle import RenderedBundle, ValidatedBundle
+from bundler.model.lock import ImageLock
+from bundler.model.project import PROJECT_FILE, Project
+from bundler.model.reference import ArtifactReference, Digest, Repository
+from bundler.model.release import ReleaseTag, SourceRevision
+from bundler.ports import (
+    ArtifactRegistry,
+    Branches,
+    DocumentSchemas,
+    HistoryReader,
+    ObjectSchemas,
+    Renderer,
+    SourceReader,
+    TagResolver,
+)
+from bundler.publish import published
+from bundler.publish.external import ExternalImages
+from bundler.publish.pack import pack
+from bundler.publish.push import push
+from bundler.publish.render import render
+from bundler.publish.resolve import Images, resolve
+from bundler.publish.validate import validate
+
+Status = Literal["published", "unchanged", "ignored"]
+
+
+class Source(TagResolver, SourceReader, HistoryReader, Protocol):
+    """A repository with releases."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What publishing works with; the wiring chooses the adapters."""
+
+    source: Source
+    parse_project: Callable[[bytes], Project]
+    images: Images
+    registry: ArtifactRegistry
+    renderer: Renderer
+    objects: ObjectSchemas
+    documents: DocumentSchemas
+    progress: Callable[[str], None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class OpenedRelease:
+    """A release whose tag, branch and project file are in order."""
+
+    project: Project
+    revision: SourceRevision
+    branches: Branches
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """A tag that the project does not count as a release."""
+
+    tag: ReleaseTag
+    reason: str
+
+
+@dataclass(frozen=True)
+class Published:
+    status: Status
+    lock: ImageLock
+    bundle: ValidatedBundle
+    digest: Digest
+    reference: ArtifactReference | None
+    """None where nothing was pushed (`--dry-run`)."""
+    removed: tuple[str, ...] = ()
+    """Services of the previous release that this one has not."""
+
+
+def open_release(tag: ReleaseTag, parts: Parts) -> OpenedRelease | Ignored:
+    """Raises SourceInvalid, ProjectFileInvalid, BranchRefused."""
+    revision = parts.source.revision(tag)
+    text = parts.source.read(revision.commit, PROJECT_FILE)
+    if text is None:
+        raise ProjectFileInvalid(
+            f"no {PROJECT_FILE} at {tag} ({revision.commit[:12]})",
+            hint="commit one to the root of the repository, then tag that commit",
+        )
+    project = parts.parse_project(text)
+    rules = project.releases
+    if not fnmatchcase(tag.name, rules.tags):
+        return Ignored(tag, f"it does not match releases.tags: {rules.tags}")
+    if rules.semver and tag.semver is None:
+        return Ignored(tag, "it is no semantic version such as v1.2.3")
+    if parts.source.is_shallow():
+        raise SourceInvalid(
+            "this clone is shallow: its history is cut off",
+            hint="git fetch --unshallow --tags; in CI, check out with full history "
+            "(GitHub: fetch-depth: 0, GitLab: GIT_DEPTH: 0)",
+        )
+    branches = parts.source.branches(revision.commit, rules.branches)
+    if not branches.containing:
+        raise _branch_refused(tag, revision, rules.branches, branches)
+    return OpenedRelease(project, revision, branches)
+
+
+def _branch_refused(
+    tag: ReleaseTag, revision: SourceRevision, patterns: tuple[str, ...], branches: Branches
+) -> BranchRefused:
+    allowed = " or ".join(patterns)
+    if branches.known:
+        return BranchRefused(
+            f"tag {tag} ({revision.commit[:12]}) is not on {allowed}",
+            hint="merge its commit first, or allow the branch in releases.branches",
+        )
+    return BranchRefused(
+        f"cannot tell whether tag {tag} is on {allowed}: no such branch here",
+        hint="fetch it: git fetch origin '+refs/heads/*:refs/remotes/origin/*'",
+    )
+
+
+def resolve_release(
+    opened: OpenedRelease,
+    parts: Parts,
+    on_resolved: Callable[[str], None] = lambda _: None,
+) -> ImageLock:
+    """Raises as `resolve` does."""
+    literal = [name for name in opened.project.releases.branches if not set(name) & set("*?[")]
+    branches = tuple(dict.fromkeys((*literal, *opened.branches.containing)))
+    return resolve(
+        opened.project, opened.revision, parts.source, parts.images, branches, on_resolved
+    )
+
+
+def render_release(opened: OpenedRelease, lock: ImageLock, parts: Parts) -> RenderedBundle:
+    """Raises RenderFailed, ToolMissing, CouldNotCheck or Unreachable (external images)."""
+    external = ExternalImages(opened.project.lookup, parts.images, lock.external)
+    with parts.source.exported(opened.revision.commit) as tree:
+        return render(opened.project, lock, tree, parts.renderer, external.resolve)
+
+
+def publish(
+    opened: OpenedRelease,
+    parts: Parts,
+    registry: Repository,
+    *,
+    dry_run: bool = False,
+    on_resolved: Callable[[str], None] = lambda _: None,
+) -> Published:
+    """Publish a release into a deploy registry, or find that it is there already.
+
+    A version that exists keeps its lock; what is made of it now must equal what is there.
+    Raises VersionExists where it does not, and as the steps do.
+    """
+    version = opened.revision.tag.version
+    existing = published.find(parts.registry, registry, version, parts.documents)
+    if existing:
+        published.refuse_other_source(existing, opened.project, opened.revision)
+        parts.progress(f"{version} is published: taking its lock over")
+        lock = published.lock(existing, opened.revision)
+    else:
+        parts.progress(f"resolving {len(opened.project.services)} services")
+        lock = resolve_release(opened, parts, on_resolved)
+    parts.progress("rendering and validating")
+    bundle = validate(render_release(opened, lock, parts), parts.objects)
+    artifact = pack(opened.project, bundle)
+    removed = published.removed_services(parts.registry, registry, bundle, parts.documents)
+    lock = bundle.rendered.lock
+    if existing:
+        published.refuse_other_content(existing, artifact)
+        reference = existing.manifest.reference
+        return Published("unchanged", lock, bundle, existing.digest, reference, removed)
+    if dry_run:
+        return Published("published", lock, bundle, artifact.digest, None, removed)
+    return _push(opened, parts, registry, artifact, bundle, removed)
+
+
+def _push(
+    opened: OpenedRelease,
+    parts: Parts,
+    registry: Repository,
+    artifact: Artifact,
+    bundle: ValidatedBundle,
+    removed: tuple[str, ...],
+) -> Published:
+    version = opened.revision.tag.version
+    parts.progress(f"pushing to {registry}")
+    try:
+        reference = push(parts.registry, registry, artifact, version)
+    except VersionExists:
+        # Somebody published it since we looked: the same content is no conflict (B-92).
+        existing = published.find(parts.registry, registry, version, parts.documents)
+        if existing is None:
+            raise
+        published.refuse_other_source(existing, opened.project, opened.revision)
+        published.refuse_other_content(existing, artifact)
+        reference = existing.manifest.reference
+        lock = bundle.rendered.lock
+        return Published("unchanged", lock, bundle, existing.digest, reference, removed)
+    return Published("published", bundle.rendered.lock, bundle, artifact.digest, reference, removed)

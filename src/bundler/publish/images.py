@@ -1,0 +1,68 @@
+"""Finds and replaces the image strings of objects, custom resources' containers among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bundler.model.objects import ImageUse, KubernetesObject, images_in, pod_spec
+
+_CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
+
+
+def images_of(obj: KubernetesObject) -> Iterator[ImageUse]:
+    """Every image of a workload, and of every list of containers in an object of another kind.
+
+    Argo's Rollouts and the like hold a pod template that kustomize pins too; a schema that talks
+    of containers (in a CustomResourceDefinition) has no list there.
+    """
+    if pod_spec(obj) is not None:
+        yield from images_in(obj)
+    else:
+        yield from _containers_in(obj, "")
+
+
+def _containers_in(value: object, pointer: str) -> Iterator[ImageUse]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            here = f"{pointer}/{_escaped(key)}"
+            if key in _CONTAINERS and isinstance(inner, list):
+                yield from _images_of_list(inner, here)
+            yield from _containers_in(inner, here)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _containers_in(inner, f"{pointer}/{index}")
+
+
+def _images_of_list(containers: list[Any], pointer: str) -> Iterator[ImageUse]:
+    for index, container in enumerate(containers):
+        image = container.get("image") if isinstance(container, Mapping) else None
+        if isinstance(image, str):
+            yield ImageUse(f"{pointer}/{index}/image", image)
+
+
+def with_images(obj: KubernetesObject, replacements: Mapping[str, str]) -> KubernetesObject:
+    """The object with every image string that is a key replaced by its value."""
+    for use in images_of(obj):
+        if use.image in replacements:
+            obj = _with_value(obj, _steps(use.pointer), replacements[use.image])
+    return obj
+
+
+def _with_value(value: Any, steps: list[str], new: str) -> Any:
+    """A copy with one string replaced; what is not on the way to it is shared."""
+    if not steps:
+        return new
+    step, rest = steps[0], steps[1:]
+    if isinstance(value, list):
+        index = int(step)
+        return [*value[:index], _with_value(value[index], rest, new), *value[index + 1 :]]
+    return {**value, step: _with_value(value[step], rest, new)}
+
+
+def _escaped(key: object) -> str:
+    return str(key).replace("~", "~0").replace("/", "~1")
+
+
+def _steps(pointer: str) -> list[str]:
+    return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]

@@ -1,0 +1,169 @@
+"""validated bundle → artifact: the same content has the same bytes on every machine.
+
+Nothing in them depends on who packs, when, where or with which version of this program; only the
+gzip layer depends on zlib, so the release document holds the digest of the uncompressed tar.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import tarfile
+import zlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+
+from bundler.errors import ValidationFailed
+from bundler.model import artifact as oci
+from bundler.model.artifact import Artifact, Blob
+from bundler.model.bundle import ValidatedBundle
+from bundler.model.finding import Finding
+from bundler.model.lock import ResolvedImage
+from bundler.model.project import Environment, Project
+from bundler.model.reference import Digest
+
+
+def pack(project: Project, bundle: ValidatedBundle) -> Artifact:
+    """The artifact of a bundle (docs/bundle-format.md). Raises ValidationFailed beyond limits."""
+    _check_limits(bundle.files)
+    content = tar(bundle.files)
+    document = canonical_json(release_document(project, bundle, Digest.of(content)))
+    config = Blob.of(oci.RELEASE_CONFIG, document)
+    layers = (
+        Blob.of(oci.CONTENT_LAYER, gzip(content), title="manifests.tar.gz"),
+        Blob.of(oci.RELEASE_DOCUMENT, document, title="release.json"),
+    )
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": oci.MANIFEST,
+        "artifactType": oci.RELEASE_ARTIFACT,
+        "config": config.descriptor.as_dict(),
+        "layers": [layer.descriptor.as_dict() for layer in layers],
+        "annotations": _annotations(project, bundle),
+    }
+    return Artifact(Blob.of(oci.MANIFEST, canonical_json(manifest)), config, layers)
+
+
+def _annotations(project: Project, bundle: ValidatedBundle) -> dict[str, str]:
+    revision = bundle.rendered.lock.revision
+    annotations = {
+        oci.CREATED: rfc3339(revision.commit_time),
+        oci.TITLE: project.name,
+        oci.VERSION: revision.tag.name,
+        oci.REVISION: str(revision),
+    }
+    return annotations | ({oci.SOURCE: project.source} if project.source else {})
+
+
+def release_document(
+    project: Project, bundle: ValidatedBundle, content: Digest
+) -> dict[str, object]:
+    """The release document (docs/release-document.md) as a value."""
+    lock = bundle.rendered.lock
+    revision = lock.revision
+    document: dict[str, object] = {
+        "apiVersion": "bundler/v1",
+        "kind": "Release",
+        "requires": [],
+        "project": project.name,
+        "tag": revision.tag.name,
+        "version": revision.tag.version,
+        "commit": revision.commit,
+        "commitTime": rfc3339(revision.commit_time),
+        "services": {name: _service(image) for name, image in lock.services.items()},
+        "external": {name: {"digest": str(digest)} for name, digest in lock.external.items()},
+        "libraries": {name: {"commit": commit} for name, commit in lock.libraries.items()},
+        "environments": {
+            environment.name: _environment(environment, bundle)
+            for environment in project.environments.values()
+        },
+        "content": {"tar": str(content)},
+        "renderers": dict(bundle.rendered.renderers),
+    }
+    return document | ({"source": project.source} if project.source else {})
+
+
+def _service(image: ResolvedImage) -> dict[str, object]:
+    described: dict[str, object] = {
+        "image": image.image,
+        "tag": image.tag,
+        "digest": str(image.digest),
+        "commit": image.commit,
+        "resolvedVia": image.resolved_via,
+    }
+    if image.migrations:
+        described["migrations"] = {
+            "treeDigest": image.migrations.tree_digest,
+            "reversible": image.migrations.reversible,
+        } | ({"job": image.migrations.job} if image.migrations.job else {})
+    return described
+
+
+def _environment(environment: Environment, bundle: ValidatedBundle) -> dict[str, object]:
+    return {
+        "protected": environment.protected,
+        "kubernetes": bundle.kubernetes[environment.name],
+        "targets": {
+            target.name: {
+                "namespace": target.namespace,
+                "files": {
+                    path: str(Digest.of(content))
+                    for path, content in bundle.files.items()
+                    if path.startswith(f"{environment.name}/{target.name}/")
+                },
+            }
+            for target in environment.targets
+        },
+    }
+
+
+def canonical_json(value: object) -> bytes:
+    """Compact JSON with sorted keys: one value, one spelling."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode()
+
+
+def rfc3339(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def tar(files: Mapping[str, bytes]) -> bytes:
+    """A ustar archive of files and their folders: sorted, fixed modes, owners and times."""
+    folders = {str(parent) for path in files for parent in PurePosixPath(path).parents} - {"."}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in sorted(folders | files.keys()):
+            entry = tarfile.TarInfo(name)
+            if name in folders:
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+                archive.addfile(entry)
+            else:
+                entry.size, entry.mode = len(files[name]), 0o644
+                archive.addfile(entry, io.BytesIO(files[name]))
+    return buffer.getvalue()
+
+
+def gzip(content: bytes) -> bytes:
+    """One gzip member (RFC 1952) without name, time and platform."""
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    header = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
+    body = deflate.compress(content) + deflate.flush()
+    return header + body + struct.pack("<II", zlib.crc32(content), len(content) & 0xFFFFFFFF)
+
+
+def _check_limits(files: Mapping[str, bytes]) -> None:
+    """Refuse what a reader would refuse, before it is published."""
+    total = sum(len(content) for content in files.values())
+    findings = []
+    if total > oci.MAX_CONTENT_BYTES:
+        findings.append(
+            Finding("size-limit", f"{total} bytes of manifests; {oci.MAX_CONTENT_BYTES} are read")
+        )
+    if len(files) > oci.MAX_CONTENT_FILES:
+        findings.append(
+            Finding("size-limit", f"{len(files)} files; {oci.MAX_CONTENT_FILES} are read")
+        )
+    if findings:
+        raise ValidationFailed("the bundle is too large to be read again", findings=findings)
