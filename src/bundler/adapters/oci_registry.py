@@ -30,7 +30,7 @@ from bundler.model.artifact import (
 )
 from bundler.model.reference import Digest, InvalidReference, Repository, is_tag
 
-ACCEPT = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
+ACCEPT = f"{MANIFEST}, {INDEX}, {DOCKER_MANIFEST}, {DOCKER_INDEX}"
 UPLOADS = 4
 """Blobs of one artifact that are sent at the same time."""
 
@@ -162,14 +162,18 @@ def _resolved_by_content(client: RegistryClient, url: str, place: str) -> Digest
             f"{place}: {client.host} answers with something that is no manifest",
             hint="is it a registry?",
         )
-    digest = Digest.of(response.content)
-    return digest if sent_digest(response) is None else sent_digest(response)
+    digest = sent_digest(response) or Digest.of(response.content)
+    verified(place, digest, response.content)
+    return digest
 
 
 def _get(
     client: RegistryClient, url: str, repository: Repository, digest: Digest, limit: int
 ) -> bytes:
-    response = client.do_request(url, headers={"Accept": f"{ACCEPT}, */*"}, limit=limit)
+    try:
+        response = client.do_request(url, headers={"Accept": f"{ACCEPT}, */*"}, limit=limit)
+    except VerificationFailed as error:
+        raise VerificationFailed(f"{repository}@{digest}: {error.message}") from error
     if client.is_missing(response):
         raise NotFound(f"{repository}@{digest} is not there")
     client.expect(response, HTTPStatus.OK)

@@ -60,11 +60,10 @@ class RegistryClient(oras.provider.Registry):
     def __init__(
         self, host: str, credentials: DockerCredentials, patience: Patience, plain_http: bool
     ) -> None:
-        api_host = _DOCKER_HUB_API if host in DOCKER_HUB_HOSTS else host
-        insecure = plain_http or is_loopback(host)
-        super().__init__(hostname=api_host, insecure=insecure)
+        self._api_host = _DOCKER_HUB_API if host in DOCKER_HUB_HOSTS else host
+        super().__init__(self._api_host, insecure=plain_http or is_loopback(host))
         self.host = DOCKER_HUB if host in DOCKER_HUB_HOSTS else host
-        self.origin = f"{self.prefix}://{api_host}"
+        self.origin = f"{self.prefix}://{self._api_host}"
         self.patience = patience
         self._http = RegistryHttp(patience)
         self.auth = RegistryAuth(self.host, self.origin, self._http, credentials)
@@ -129,7 +128,7 @@ class RegistryClient(oras.provider.Registry):
 
     def _upload_once(self, name: str, digest: Digest, content: bytes) -> requests.Response:
         start = self.url(self.container(name).upload_blob_url())
-        response = self.do_request(start, "POST", headers={"Content-Length": "0"})
+        response = self.do_request(start, "POST")
         self.expect(response, HTTPStatus.ACCEPTED, HTTPStatus.CREATED)
         location = response.headers.get("Location")
         if response.status_code == HTTPStatus.CREATED or not location:
@@ -145,11 +144,11 @@ class RegistryClient(oras.provider.Registry):
 
     def container(self, name: str) -> Container:
         """A repository; not parsed by `oras`, which takes a folder with a dot for a host."""
-        container = Container(name, registry=self.hostname)  # type: ignore[no-untyped-call]
+        container = Container(name, registry=self._api_host)
         if self.host == DOCKER_HUB and "/" not in name:
             name = f"library/{name}"
         container.namespace, _, container.repository = name.rpartition("/")
-        container.registry = self.hostname
+        container.registry = self._api_host
         return container
 
     def url(self, address: str) -> str:
@@ -195,9 +194,10 @@ class RegistryClient(oras.provider.Registry):
         if response.status_code != HTTPStatus.NOT_FOUND:
             return False
         if not self._speaks_registry:
-            if not response.content and response.request.method == "HEAD":
-                response = self.do_request(response.request.url or "")
-            if response.status_code == HTTPStatus.NOT_FOUND and not _error_codes(response):
+            if response.request.method == "HEAD":  # its answer has no body
+                accept = {"Accept": response.request.headers.get("Accept", "*/*")}
+                response = self.do_request(response.request.url or "", headers=accept)
+            if response.status_code == HTTPStatus.NOT_FOUND and not _errors(response):
                 raise CouldNotCheck(
                     f"{self.host} answers 404, but not as a registry does",
                     hint="check the registry's host and port",
@@ -229,14 +229,18 @@ class RegistryClient(oras.provider.Registry):
         return CouldNotCheck(f"{place}: the registry does not do what is asked ({said})")
 
 
-def _error_codes(response: requests.Response) -> list[str]:
-    """The codes of an error in the API's form; empty for anything else."""
+def _errors(response: requests.Response) -> list[dict[str, Any]]:
+    """The errors of an answer in the API's form; empty for anything else."""
     try:
         answer = json_module.loads(response.content)
     except (ValueError, RecursionError):
         return []
     errors = answer.get("errors") if isinstance(answer, dict) else None
-    codes = [error.get("code") for error in errors or () if isinstance(error, dict)]
+    return [error for error in errors or () if isinstance(error, dict)]
+
+
+def _error_codes(response: requests.Response) -> list[str]:
+    codes = [error.get("code") for error in _errors(response)]
     return [code for code in codes if isinstance(code, str) and _ERROR_CODE.fullmatch(code)][:3]
 
 

@@ -12,8 +12,8 @@ import traceback
 from types import FrameType
 from typing import Annotated, NoReturn
 
-import click
 import typer
+from typer.exceptions import Abort, TyperException
 
 from bundler import __version__
 from bundler.cli import output
@@ -45,8 +45,8 @@ for command in (resolve, render, validate, publish, inspect, pull, apply, status
 app.command("list")(list_)
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: ends like an interruption from the keyboard, so that locks are released."""
+class Terminated(SystemExit):
+    """SIGTERM: unwinds like an interruption from the keyboard, so that locks are released."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -79,11 +79,14 @@ def run(arguments: list[str]) -> int:
     except BundlerError as error:
         output.show_error(error)
         return error.exit_code
-    except click.ClickException as error:
+    except TyperException as error:
         return _usage(error)
-    except (KeyboardInterrupt, click.Abort) as error:
+    except Terminated:
+        output.note("terminated")
+        return TERMINATED
+    except (KeyboardInterrupt, Abort):
         output.note("interrupted")
-        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has seen enough: nothing more can be said to them.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -92,7 +95,7 @@ def run(arguments: list[str]) -> int:
         return _internal(error)
 
 
-def _usage(error: click.ClickException) -> int:
+def _usage(error: TyperException) -> int:
     context = getattr(error, "ctx", None)
     hint = f"{context.command_path} --help shows what it takes" if context else None
     output.show_error(UsageError(error.format_message(), hint=hint))

@@ -189,7 +189,7 @@ def _resolved(
     missing = [
         Finding(
             "external-image-missing",
-            f"{text}: {error.message}",
+            error.message,
             hint=error.hint,
             environment=wanted[text][0].place,
         )

@@ -1,0 +1,255 @@
+"""Where a cluster is and who we are to it, as the `kubernetes` package's loader reads it.
+
+The loader is asked again from scratch where a cluster no longer accepts what it gave. What it
+leaves undone is done here: kubectl's choice of the current context, `as` and its like, and errors
+of exec plugins, which it only logs. Its own messages can quote a whole user entry, so only those
+that are known not to are passed on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment
+
+from bundler.errors import NoConnection
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_REFRESH_SECONDS = 10.0
+"""The loader's refresh runs an exec plugin for every token with less than five minutes left."""
+_SPEAKABLE = re.compile(r"exec: |\[Errno \d+\] |File does not exist: ")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """How to reach an API server; all that a pool of connections is made of."""
+
+    host: str
+    ca_file: str | None
+    cert_file: str | None
+    key_file: str | None
+    is_verified: bool
+    tls_server_name: str | None
+    proxy: str | None
+
+    @property
+    def server(self) -> str:
+        """The host as messages may show it."""
+        scheme, separator, rest = self.host.partition("://")
+        return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+class Loaded(NamedTuple):
+    configuration: Any
+    """A `kubernetes.client.Configuration`."""
+    endpoint: Endpoint
+    impersonation: tuple[tuple[str, str], ...] = ()
+
+
+class Credentials:
+    """What one load gave, kept fresh; safe to use from several threads."""
+
+    def __init__(self, load: Callable[[], Loaded]) -> None:
+        self._load = load
+        self._lock = threading.RLock()
+        self._set(load())
+
+    def _set(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+        self._generation = getattr(self, "_generation", 0) + 1
+        self._token = _token(loaded.configuration)
+        self._checked = time.monotonic()
+
+    def current(self) -> tuple[int, Endpoint, Mapping[str, str], tuple[tuple[str, str], ...]]:
+        """Number of the load, endpoint, the Authorization header, impersonation headers."""
+        with self._lock:
+            if time.monotonic() - self._checked > _REFRESH_SECONDS:
+                with _logged():
+                    self._token = _token(self._loaded.configuration) or self._token
+                self._checked = time.monotonic()
+            authorization = {"Authorization": self._token} if self._token else {}
+            return self._generation, self._loaded.endpoint, authorization, self._loaded.impersonation
+
+    def reload(self, generation: int) -> None:
+        """Load all again, unless another thread has done so since that load."""
+        with self._lock:
+            if generation == self._generation:
+                self._set(self._load())
+
+
+def _token(configuration: Any) -> str | None:
+    # The loader's token keeps the line end of a token file, which no header may hold.
+    value = configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+    return value.strip() if value else None
+
+
+@contextmanager
+def _logged() -> Iterator[list[str]]:
+    """What the loader logs: its only word on an exec plugin that fails."""
+    messages: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    root, collect = logging.getLogger(), Collect()
+    root.addHandler(collect)
+    try:
+        yield messages
+    finally:
+        root.removeHandler(collect)
+
+
+# --- kubeconfig ---------------------------------------------------------------------------------
+
+
+def load_kubeconfig(kubeconfig: str | None, context: str | None) -> Loaded:
+    """Files named by us, by $KUBECONFIG or by custom, merged. Raises NoConnection."""
+    # 0.3 s, so only when a cluster is really wanted
+    from kubernetes.client import Configuration
+    from kubernetes.config import ConfigException, kube_config
+
+    paths = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    try:
+        files = kube_config.KubeConfigMerger(paths).config_files
+        chosen = _Chosen.of(files, paths, context)
+        configuration = Configuration()
+        with _logged() as messages:
+            kube_config.load_kube_config(
+                config_file=paths, context=chosen.context, client_configuration=configuration
+            )
+    except (ConfigException, OSError) as error:
+        raise _unusable(paths, _spoken([str(error)])) from error
+    except NoConnection:
+        raise
+    except Exception as error:  # the loader trusts the shape of what it reads
+        raise _unusable(paths, "") from error
+    if "exec" in chosen.user and not configuration.api_key and not configuration.cert_file:
+        command = Path(str(chosen.user["exec"].get("command", ""))).name
+        raise NoConnection(
+            f"context {chosen.context!r}: the exec plugin {command!r} gave no credentials"
+            f"{_spoken(messages)}",
+            hint="run it by hand; most need a login first",
+        )
+    proxy = chosen.cluster.get("proxy-url")
+    endpoint = _endpoint(configuration, str(proxy) if proxy else None)
+    return Loaded(configuration, endpoint, tuple(_impersonation(chosen.user)))
+
+
+class _Chosen(NamedTuple):
+    context: str
+    cluster: Mapping[str, Any]
+    user: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, files: Mapping[str, Any], paths: str, context: str | None) -> _Chosen:
+        """The context that is named, or kubectl's: the first that a file calls current."""
+        if not files:
+            raise NoConnection(
+                f"{paths}: no such kubeconfig",
+                hint="name one with --kubeconfig or $KUBECONFIG",
+            )
+        contexts = _named(files, "contexts", "context")
+        current = (str(file.get("current-context") or "") for file in files.values())
+        name = context or next(filter(None, current), None)
+        known = ", ".join(sorted(contexts)) or "none"
+        if name is None:
+            raise NoConnection(f"{paths} has no current context", hint=f"--context: {known}")
+        if name not in contexts:
+            raise NoConnection(f"{paths} has no context {name!r}", hint=f"it has: {known}")
+        chosen = contexts[name]
+        cluster = _named(files, "clusters", "cluster").get(str(chosen.get("cluster")))
+        if not cluster or not cluster.get("server"):
+            raise NoConnection(
+                f"context {name!r}: its cluster {chosen.get('cluster')!r} has no server",
+                hint=f"correct it in {paths}",
+            )
+        users = _named(files, "users", "user")
+        if chosen.get("user") and str(chosen["user"]) not in users:
+            raise NoConnection(
+                f"context {name!r}: there is no user {chosen['user']!r}",
+                hint=f"correct it in {paths}",
+            )
+        return cls(name, cluster, users.get(str(chosen.get("user")), {}))
+
+
+def _named(files: Mapping[str, Any], section: str, key: str) -> dict[str, Mapping[str, Any]]:
+    """Name → entry; where two files name one thing alike, the first counts."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for file in files.values():
+        for item in file.get(section) or ():
+            found.setdefault(str(item["name"]), item.get(key) or {})
+    return found
+
+
+def _impersonation(user: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """kubectl's `as`; without it we would act with more rights than the user chose."""
+    if user.get("as"):
+        yield "Impersonate-User", str(user["as"])
+    if user.get("as-uid"):
+        yield "Impersonate-Uid", str(user["as-uid"])
+    for group in user.get("as-groups") or ():
+        yield "Impersonate-Group", str(group)
+    for key, values in (user.get("as-user-extra") or {}).items():
+        for value in values:
+            yield f"Impersonate-Extra-{key}", str(value)
+
+
+def _endpoint(configuration: Any, proxy_url: str | None) -> Endpoint:
+    host = str(configuration.host)
+    proxy = configuration.proxy
+    if proxy_url is None and proxy and proxy_bypass_environment(urlsplit(host).netloc):
+        proxy = None  # the loader takes $HTTPS_PROXY, but not $NO_PROXY
+    return Endpoint(
+        host=host.rstrip("/"),
+        ca_file=configuration.ssl_ca_cert,
+        cert_file=configuration.cert_file,
+        key_file=configuration.key_file,
+        is_verified=bool(configuration.verify_ssl),
+        tls_server_name=configuration.tls_server_name,
+        proxy=proxy or None,
+    )
+
+
+def _spoken(messages: list[str]) -> str:
+    """Those of the loader's messages that quote nothing of the file, as one line."""
+    told = (" ".join(text.split())[:300] for text in messages if _SPEAKABLE.match(text))
+    return "".join(f": {text}" for text in told)
+
+
+def _unusable(paths: str, reason: str) -> NoConnection:
+    return NoConnection(
+        f"{paths} is not a usable kubeconfig{reason}",
+        hint="`kubectl config view` shows how it is read",
+    )
+
+
+# --- in a cluster -------------------------------------------------------------------------------
+
+
+def load_in_cluster(folder: Path) -> Loaded:
+    """The service account of the pod that we run in. Raises NoConnection."""
+    from kubernetes.client import Configuration
+    from kubernetes.config import ConfigException
+    from kubernetes.config.incluster_config import InClusterConfigLoader
+
+    configuration = Configuration()
+    try:
+        InClusterConfigLoader(
+            token_filename=str(folder / "token"), cert_filename=str(folder / "ca.crt")
+        ).load_and_set(configuration)
+    except (ConfigException, OSError) as error:
+        raise NoConnection(
+            f"no service account of a pod in {folder}: {str(error).rstrip('.')}",
+            hint="outside of a cluster, name a context",
+        ) from error
+    return Loaded(configuration, _endpoint(configuration, None))

@@ -1,0 +1,96 @@
+"""The main job on the sample shop, as a tutorial: every command is printed before it runs.
+
+Builds the shop's git history and images, publishes two releases into a folder registry, looks at
+them, and installs them into stage: a directory, or the cluster of $KUBECONFIG.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tools.build import binary_path  # noqa: E402
+from tools.control_plane import ControlPlane  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+DEMO = ROOT / "demo"
+
+
+def say(text: str) -> None:
+    print(f"\n# {text}", flush=True)
+
+
+class Shell:
+    """Runs commands in the demo's folder, printing each one first."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+
+    def __call__(self, command: str) -> None:
+        print(f"$ {command}", flush=True)
+        completed = subprocess.run(
+            shlex.split(command), cwd=DEMO, env=self._environment, check=False
+        )
+        if completed.returncode:
+            sys.exit(completed.returncode)
+
+
+def run(shell: Shell, connection: str) -> None:
+    say("A shop of small services and two libraries: its git history, and the images that the")
+    print("# develop flow built for every commit on main, each tagged with its commit id.")
+    shell(f"{sys.executable} {ROOT / 'tools' / 'sample_shop.py'} .")
+    shell("git -C shop log --oneline --graph -8 v1.1.0")
+
+    say("Tag v1.0.0 was pushed. In CI this is the whole job: resolve, pin, render, validate, push.")
+    shell("bundler publish v1.0.0 --repo shop")
+    say("Some commits later: v1.1.0. One library changed, so did every service that uses it.")
+    shell("bundler publish v1.1.0 --repo shop")
+    say("A job that runs again finds that nothing is left to do.")
+    shell("bundler publish v1.1.0 --repo shop -o json")
+
+    say("From here on no source is needed: only the deploy registry.")
+    shell("bundler list")
+    shell("bundler inspect v1.1.0")
+
+    say("Install v1.0.0 into stage. On a terminal it asks; --yes is for CD runners.")
+    shell(f"bundler apply v1.0.0 --env stage {connection} --yes")
+    say("Then v1.1.0: only what differs changes, and what is gone is deleted last.")
+    shell(f"bundler apply v1.1.0 --env stage {connection} --yes")
+    shell(f"bundler status {connection}")
+    shell(f"bundler history {connection}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--target", choices=["directory", "cluster"], default="directory")
+    target = parser.parse_args().target
+    started = time.monotonic()
+    shutil.rmtree(DEMO, ignore_errors=True)
+    DEMO.mkdir()
+    programs = [str(Path(sys.executable).parent), str(binary_path("kustomize").parent)]
+    environment = os.environ | {
+        "PATH": os.pathsep.join([*programs, os.environ["PATH"]]),
+        "BUNDLER_DEPLOY_REGISTRY": "ocidir://registry/shop",
+    }
+    if target == "cluster":
+        say("A real control plane: etcd, API server, controllers, scheduler; kwok for the nodes.")
+        with ControlPlane() as control_plane:
+            kubeconfig = {"KUBECONFIG": str(control_plane.kubeconfig)}
+            run(Shell(environment | kubeconfig), f"--kubeconfig {control_plane.kubeconfig}")
+    else:
+        run(Shell(environment), "--directory stage")
+        say("What stands in the folder now, for a git repository that Flux or Argo CD follows:")
+        Shell(environment)("ls -R stage")
+    print(f"\n# Done in {time.monotonic() - started:.0f} s. Everything is in {DEMO.name}/.")
+
+
+if __name__ == "__main__":
+    main()
