@@ -41,6 +41,8 @@ class FolderRenderer:
 
 
 def _pinned(obj: Mapping[str, Any], overlay: PinnedOverlay) -> Mapping[str, Any]:
+    if not isinstance(obj.get("metadata"), Mapping):
+        return obj
     pins = {pin.name: str(pin.image) for pin in overlay.pins}
     uses = [use.image for use in images_of(obj)]
     return with_images(

@@ -9,6 +9,7 @@ import json
 import random
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -193,8 +194,14 @@ class KubernetesConnection:
                 return response
             response.close()
             if not is_last:
-                self._credentials.reload(generation)
-        raise PermissionRefused(
+                try:
+                    self._credentials.reload(generation)
+                except NoConnection as error:
+                    raise self._not_accepted() from error
+        raise self._not_accepted()
+
+    def _not_accepted(self) -> PermissionRefused:
+        return PermissionRefused(
             f"{self.server}: the cluster does not accept our credentials",
             hint="log in again, or name another context",
         )
@@ -327,7 +334,7 @@ def _pause(attempt: int, retry_after: str) -> None:
     backoff = 0.2 * 2 ** (attempt - 1)
     # Jitter: sixteen threads that were refused together shall not come back together.
     delay = min(max(asked, backoff), _MAX_DELAY) * random.uniform(1.0, 1.5)  # noqa: S311
-    threading.Event().wait(delay)
+    time.sleep(delay)
 
 
 def _reason(error: HTTPError) -> str:

@@ -77,7 +77,12 @@ class Credentials:
                     self._token = _token(self._loaded.configuration) or self._token
                 self._checked = time.monotonic()
             authorization = {"Authorization": self._token} if self._token else {}
-            return self._generation, self._loaded.endpoint, authorization, self._loaded.impersonation
+            return (
+                self._generation,
+                self._loaded.endpoint,
+                authorization,
+                self._loaded.impersonation,
+            )
 
     def reload(self, generation: int) -> None:
         """Load all again, unless another thread has done so since that load."""

@@ -57,20 +57,16 @@ class OciRegistry:
         client = self._client(repository)
         url = _manifest_url(client, repository, _checked(tag))
         response = client.do_request(url, "HEAD", headers={"Accept": ACCEPT})
-        if client.is_missing(response):
-            return None
         if response.status_code == HTTPStatus.OK and (digest := sent_digest(response)):
             return digest
-        if response.status_code not in (HTTPStatus.OK, HTTPStatus.METHOD_NOT_ALLOWED):
-            client.expect(response, HTTPStatus.OK)
+        if response.status_code == HTTPStatus.NOT_FOUND and client.speaks_registry:
+            return None
+        client.expect(response, HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
         return _resolved_by_content(client, url, f"{repository}:{tag}")
 
     def tags(self, repository: Repository) -> tuple[str, ...]:
         client = self._client(repository)
-        tags = client.get_tags(client.container(repository.name))
-        if not all(isinstance(tag, str) for tag in tags):
-            raise CouldNotCheck(f"{repository}: the registry's tag list makes no sense")
-        return tuple(dict.fromkeys(tags))
+        return tuple(dict.fromkeys(client.get_tags(client.container(repository.name))))
 
     def manifest(self, repository: Repository, digest: Digest) -> bytes:
         client = self._client(repository)
@@ -148,7 +144,7 @@ def _manifest_url(client: RegistryClient, repository: Repository, reference: str
 
 
 def _resolved_by_content(client: RegistryClient, url: str, place: str) -> Digest | None:
-    """The digest of what a tag's GET brings, for registries whose HEAD does not say it."""
+    """The digest of what a tag's GET brings, where its HEAD does not say enough."""
     response = client.do_request(url, headers={"Accept": ACCEPT})
     if client.is_missing(response):
         return None

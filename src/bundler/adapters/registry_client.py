@@ -11,7 +11,6 @@ not used: it re-serialises the ones and does not check the others.
 from __future__ import annotations
 
 import ipaddress
-import json as json_module
 import re
 import time
 from collections.abc import Callable
@@ -34,6 +33,7 @@ from bundler.adapters.registry_http import (
     origin_of,
 )
 from bundler.errors import BundlerError, CouldNotCheck, VerificationFailed
+from bundler.manifests import read_json
 from bundler.model.artifact import MAX_MANIFEST_BYTES
 from bundler.model.reference import Digest
 
@@ -67,7 +67,8 @@ class RegistryClient(oras.provider.Registry):
         self.patience = patience
         self._http = RegistryHttp(patience)
         self.auth = RegistryAuth(self.host, self.origin, self._http, credentials)
-        self._speaks_registry = False
+        self.speaks_registry = False
+        """Whether a 404 of this host can be believed; see `is_missing`."""
 
     # --- requests ---
 
@@ -168,13 +169,12 @@ class RegistryClient(oras.provider.Registry):
             if self.is_missing(response):
                 return
             self.expect(response, HTTPStatus.OK)
-            try:
-                want_more = callable(response)
-            except (ValueError, TypeError, AttributeError, RecursionError):
+            if not _is_tag_list(response):
                 raise CouldNotCheck(
                     f"{self.host} answers with something that is no tag list",
                     hint="is it a registry?",
-                ) from None
+                )
+            want_more = callable(response)
             link = response.links.get("next", {}).get("url")
             if not want_more or not link:
                 return
@@ -186,24 +186,20 @@ class RegistryClient(oras.provider.Registry):
     # --- answers ---
 
     def is_missing(self, response: requests.Response) -> bool:
-        """Whether a registry says that there is no such thing.
+        """Whether a registry says, in an answer with a body, that there is no such thing.
 
-        Any web server answers 404, to a mistyped host's every question; only a registry says so
-        in the words of the API, and it is asked for them once.
+        Any web server answers 404, to a mistyped host's every question; a registry does so in the
+        words of the API, and has to be heard so once.
         """
         if response.status_code != HTTPStatus.NOT_FOUND:
             return False
-        if not self._speaks_registry:
-            if response.request.method == "HEAD":  # its answer has no body
-                accept = {"Accept": response.request.headers.get("Accept", "*/*")}
-                response = self.do_request(response.request.url or "", headers=accept)
-            if response.status_code == HTTPStatus.NOT_FOUND and not _errors(response):
-                raise CouldNotCheck(
-                    f"{self.host} answers 404, but not as a registry does",
-                    hint="check the registry's host and port",
-                )
-            self._speaks_registry = True
-        return response.status_code == HTTPStatus.NOT_FOUND
+        if not self.speaks_registry and not _errors(response):
+            raise CouldNotCheck(
+                f"{self.host} answers 404, but not as a registry does",
+                hint="check the registry's host and port",
+            )
+        self.speaks_registry = True
+        return True
 
     def expect(self, response: requests.Response, *statuses: int) -> None:
         """Raise CouldNotCheck for any other status, saying who refuses what and why."""
@@ -229,14 +225,26 @@ class RegistryClient(oras.provider.Registry):
         return CouldNotCheck(f"{place}: the registry does not do what is asked ({said})")
 
 
+def _parsed(response: requests.Response) -> object:
+    try:
+        return read_json(response.content)
+    except ValueError:
+        return None
+
+
+def _is_tag_list(response: requests.Response) -> bool:
+    answer = _parsed(response)
+    tags = answer.get("tags", []) if isinstance(answer, dict) else ""
+    return tags is None or (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags))
+
+
 def _errors(response: requests.Response) -> list[dict[str, Any]]:
     """The errors of an answer in the API's form; empty for anything else."""
-    try:
-        answer = json_module.loads(response.content)
-    except (ValueError, RecursionError):
-        return []
+    answer = _parsed(response)
     errors = answer.get("errors") if isinstance(answer, dict) else None
-    return [error for error in errors or () if isinstance(error, dict)]
+    if not isinstance(errors, list):
+        return []
+    return [error for error in errors if isinstance(error, dict)]
 
 
 def _error_codes(response: requests.Response) -> list[str]:

@@ -183,8 +183,13 @@ class RegistryHttp:
         return response
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None, else `requests` reads all of a redirect's body and parses where it leads."""
+
+
 def _session() -> requests.Session:
-    session = requests.Session()
+    session = _Session()
     session.trust_env = False  # else netrc would add credentials of its own
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     return session

@@ -72,8 +72,8 @@ Context = Annotated[
     str | None, typer.Option("--context", envvar="BUNDLER_CONTEXT", help="The kubeconfig context.")
 ]
 Kubeconfig = Annotated[
-    Path | None,
-    typer.Option("--kubeconfig", help="A kubeconfig file; $KUBECONFIG by default."),
+    str | None,
+    typer.Option("--kubeconfig", envvar="KUBECONFIG", help="Kubeconfig file, or several merged."),
 ]
 Directory = Annotated[
     Path | None,

@@ -6,17 +6,37 @@ Adapters are imported when they are needed: a folder registry costs no HTTP libr
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bundler.errors import SourceInvalid, UsageError
+from bundler.adapters.targets_file import TargetConnection
+from bundler.errors import Refused, SourceInvalid, UsageError
 from bundler.model.project import PROJECT_FILE, Project
 from bundler.model.reference import ArtifactReference, InvalidReference, Repository, is_tag
 from bundler.model.release import InvalidTag, ReleaseTag
-from bundler.ports import ArtifactRegistry, DocumentSchemas
+from bundler.model.revision import TargetState
+from bundler.ports import ArtifactRegistry, DeployTarget, DocumentSchemas
 from bundler.publish.flow import Parts
 
-CI_TAGS = ("GITHUB_REF", "CI_COMMIT_TAG")
+if TYPE_CHECKING:
+    from bundler.adapters.kubernetes_connection import KubernetesConnection
+
+
+@dataclass(frozen=True)
+class Destination:
+    """What names a target, and the namespace that its objects go to."""
+
+    project: str
+    environment: str
+    target: str
+    namespace: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.environment}/{self.target}"
 
 
 def release_tag(given: str | None) -> ReleaseTag:
@@ -143,3 +163,77 @@ def _project_at_hand() -> Project:
             f"reference, or run it beside a {PROJECT_FILE}",
         ) from error
     return project_file.parse(text, root, DocumentSchemas(), KubernetesSchemas())
+
+
+# --- targets ------------------------------------------------------------------------------------
+
+
+def targets_file(path: Path) -> Mapping[str, TargetConnection]:
+    from bundler.adapters import targets_file
+
+    return targets_file.read(path, document_schemas())
+
+
+@contextmanager
+def open_targets(
+    ways: Sequence[tuple[Destination, TargetConnection]],
+    state_namespace: str | None,
+    lock_seconds: float,
+) -> Iterator[list[DeployTarget]]:
+    """Open every target before any is used. Raises NoConnection, Unreachable, Refused."""
+    with ExitStack() as opened:
+        yield [
+            _open_target(destination, way, state_namespace, lock_seconds, opened)
+            for destination, way in ways
+        ]
+
+
+def _open_target(
+    destination: Destination,
+    way: TargetConnection,
+    state_namespace: str | None,
+    lock_seconds: float,
+    opened: ExitStack,
+) -> DeployTarget:
+    names = (destination.project, destination.environment, destination.target)
+    if way.directory:
+        from bundler.adapters.directory_target import DirectoryTarget
+
+        return DirectoryTarget(way.directory, *names)
+    from bundler.adapters.kubernetes_cluster import KubernetesCluster
+
+    return KubernetesCluster(
+        opened.enter_context(_connect(way)),
+        project=destination.project,
+        environment=destination.environment,
+        target=destination.target,
+        namespace=destination.namespace,
+        state_namespace=state_namespace,
+        lock_timeout=lock_seconds,
+    )
+
+
+def _connect(way: TargetConnection) -> KubernetesConnection:
+    from bundler.adapters.kubernetes_connection import connect
+
+    connection = connect(context=way.context, kubeconfig=way.kubeconfig, in_cluster=way.in_cluster)
+    if way.cluster and connection.cluster_id() != way.cluster:
+        raise Refused(
+            f"{connection.server} is not the cluster that targets.yaml names",
+            hint="the UID of its kube-system namespace is another: correct the connection",
+        )
+    return connection
+
+
+def target_states(
+    flags: TargetConnection, state_namespace: str | None
+) -> list[tuple[str, str, str, TargetState]]:
+    """(project, environment, target, state) of all that was applied over a connection."""
+    if flags.directory:
+        from bundler.adapters import directory_target
+
+        return directory_target.find_states(flags.directory)
+    from bundler.adapters import kubernetes_state
+
+    with _connect(flags) as connection:
+        return kubernetes_state.find_states(connection, state_namespace)

@@ -6,6 +6,7 @@ import pytest
 
 from bundler.model.bundle import PinnedOverlay
 from bundler.model.finding import Finding
+from bundler.model.objects import KubernetesObject
 from bundler.model.project import Environment, Project, Target
 from bundler.model.reference import Digest
 from bundler.publish.images import images_of, with_images
@@ -27,7 +28,7 @@ def overlay(of: Project, env: Environment) -> PinnedOverlay:
     return pin(of, env, env.targets[0], lock(of))
 
 
-def check(*objects: dict[str, Any], env: Environment | None = None) -> list[Finding]:
+def check(*objects: KubernetesObject, env: Environment | None = None) -> list[Finding]:
     env = env or environment()
     shop = project(env)
     return list(check_pins(overlay(shop, env), shop, objects))

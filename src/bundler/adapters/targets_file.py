@@ -1,0 +1,58 @@
+"""The runner's `targets.yaml`: which connection leads to which target (docs/apply.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bundler.errors import NoConnection
+from bundler.manifests import InvalidYaml, read_documents
+from bundler.model.finding import Finding
+from bundler.ports import DocumentSchemas
+
+
+@dataclass(frozen=True)
+class TargetConnection:
+    """How a target is reached: a folder, a pod's own account, or a context of a kubeconfig."""
+
+    context: str | None = None
+    kubeconfig: str | None = None
+    in_cluster: bool = False
+    directory: Path | None = None
+    cluster: str | None = None
+    """UID of the kube-system namespace that must be found there."""
+
+    @property
+    def is_given(self) -> bool:
+        return bool(self.context or self.kubeconfig or self.in_cluster or self.directory)
+
+
+def read(path: Path, schemas: DocumentSchemas) -> Mapping[str, TargetConnection]:
+    """`environment/target` → connection. Raises NoConnection with every finding."""
+    try:
+        documents = read_documents(path.read_bytes())
+    except OSError as error:
+        raise NoConnection(f"{path} cannot be read: {error.strerror}") from error
+    except InvalidYaml as error:
+        finding = Finding("invalid-yaml", str(error), file=str(path), line=error.line)
+        raise NoConnection(f"{path} is no YAML", findings=[finding]) from error
+    document = documents[0] if len(documents) == 1 else documents
+    findings = schemas.check("targets", document)
+    if findings:
+        raise NoConnection(
+            f"{path} does not describe targets", hint="see docs/apply.md", findings=findings
+        )
+    return {name: _connection(path.parent, settings) for name, settings in document.items()}
+
+
+def _connection(folder: Path, settings: Mapping[str, Any]) -> TargetConnection:
+    kubeconfig, directory = settings.get("kubeconfig"), settings.get("directory")
+    return TargetConnection(
+        settings.get("context"),
+        str(folder / kubeconfig) if kubeconfig else None,
+        settings.get("inCluster", False),
+        folder / directory if directory else None,
+        settings.get("cluster"),
+    )

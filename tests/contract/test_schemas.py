@@ -1,0 +1,310 @@
+"""The schemas that ship with the package: ours for documents, Kubernetes' for objects."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jsonschema
+import pytest
+import yaml
+
+from bundler.adapters.document_schemas import DocumentSchemas, load_schema, schema_folder
+from bundler.adapters.kubernetes_schemas import KubernetesSchemas
+from bundler.errors import NotReady
+from bundler.model.changeset import Change, Plan, Wave
+from bundler.model.finding import Finding
+from bundler.model.objects import ObjectRef
+from tests.fakes.shop import deployment, obj, pod_spec
+
+ROOT = Path(__file__).parents[2]
+NAMES = sorted(path.stem for path in (ROOT / "schemas").glob("*.json"))
+DIGEST = "sha256:" + "0" * 64
+COMMIT = "a" * 40
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise AssertionError("a schema was looked for on the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def shop() -> Any:
+    return yaml.safe_load((ROOT / "fixtures/shop/bundler.yaml").read_text())
+
+
+def check(schema: str, document: object) -> list[tuple[str | None, str, str | None]]:
+    findings = DocumentSchemas().check(schema, document)
+    return [(finding.pointer, finding.message, finding.hint) for finding in findings]
+
+
+# --- our own documents --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_schema_is_a_schema_of_its_own_name(name: str) -> None:
+    schema = load_schema(name)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["$id"] == f"https://release-bundler.dev/schemas/{name}/v1"
+    assert (schema_folder() / f"{name}.json").is_file()
+
+
+@pytest.mark.requirement("B-70")
+def test_the_sample_shops_project_file_is_valid() -> None:
+    assert check("project", shop()) == []
+
+
+@pytest.mark.requirement("B-71")
+def test_all_violations_of_a_project_file_are_told_with_their_places() -> None:
+    document = shop()
+    del document["name"]
+    document["enviroments"] = {}
+    document["kind"] = "project"
+    document["images"]["lookup"] = "https://example.com"
+    document["services"]["cart"] = {"path": "../cart"}
+    document["services"]["Cart"] = {"paths": ["services/cart"]}
+    document["services"]["mailer"]["path"] = "twice"
+    document["libraries"]["ui"]["paths"] = []
+    document["environments"]["dev"]["kubernetes"] = 1.3
+    document["environments"]["dev"]["protected"] = "no"
+    found = check("project", document)
+    assert found == [
+        ("", "name is missing", None),
+        ("/enviroments", "unknown key 'enviroments'", "did you mean environments?"),
+        ("/environments/dev/kubernetes", "1.3 is not a text", "put it in quotes"),
+        ("/environments/dev/protected", '"no" is not true or false', None),
+        (
+            "/images/lookup",
+            '"https://example.com" is not a place such as oci://HOST/NAME or ocidir://FOLDER',
+            None,
+        ),
+        ("/kind", '"project" is not "Project"', "did you mean Project?"),
+        ("/libraries/ui/paths", "is empty", None),
+        (
+            "/services/Cart",
+            "the key is not a name (lower-case letters, digits and '-', at most 63)",
+            None,
+        ),
+        ("/services/cart/path", '"../cart" is not a path inside the repository', None),
+        ("/services/mailer", "the mapping is not a service with either paths or path", None),
+    ]
+
+
+@pytest.mark.parametrize("path", ["/etc", "../x", "a/../../b", "..", "a\\b", "a\nb", ""])
+def test_a_path_that_leaves_the_repository_is_refused(path: str) -> None:
+    document = shop()
+    document["services"]["cart"]["paths"] = [path]
+    assert [pointer for pointer, _, _ in check("project", document)] == ["/services/cart/paths/0"]
+
+
+@pytest.mark.parametrize("path", [".", "go.mod", "services/..cart", "a.b/c..d", ".github"])
+def test_a_path_in_the_repository_is_accepted(path: str) -> None:
+    document = shop()
+    document["services"]["cart"]["paths"] = [path]
+    assert check("project", document) == []
+
+
+@pytest.mark.parametrize("name", ["Cart", "cart_1", "-cart", "cart\n", "a" * 64, ""])
+def test_a_name_that_is_no_label_is_refused(name: str) -> None:
+    document = shop()
+    document["name"] = name
+    assert [pointer for pointer, _, _ in check("project", document)] == ["/name"]
+
+
+@pytest.mark.parametrize("key", ["helm", "timeout", "after", "layers"])
+def test_a_key_whose_behaviour_does_not_exist_yet_is_unknown(key: str) -> None:
+    document = shop()
+    document["environments"]["stage"][key] = "x"
+    ((pointer, message, _),) = check("project", document)
+    assert (pointer, message) == (f"/environments/stage/{key}", f"unknown key {key!r}")
+
+
+def test_a_large_wrong_value_is_not_repeated_whole() -> None:
+    document = shop()
+    document["name"] = "x" * 5000
+    ((_, message, _),) = check("project", document)
+    assert len(message) < 200
+
+
+def release() -> dict[str, Any]:
+    image = {"image": "r.example.com/cart", "tag": COMMIT, "digest": DIGEST, "commit": COMMIT}
+    target = {"namespace": "shop", "files": {"stage/default/30-workloads.yaml": DIGEST}}
+    return {
+        "apiVersion": "bundler/v1",
+        "kind": "Release",
+        "requires": [],
+        "project": "shop",
+        "tag": "v1.0.0",
+        "version": "v1.0.0",
+        "commit": COMMIT,
+        "commitTime": "2026-01-02T03:04:05Z",
+        "services": {"cart": {**image, "resolvedVia": "first-parent"}},
+        "external": {"redis:7": {"digest": DIGEST}},
+        "libraries": {"money": {"commit": COMMIT}},
+        "environments": {
+            "stage": {"protected": True, "kubernetes": "1.36", "targets": {"default": target}}
+        },
+        "content": {"tar": DIGEST},
+        "renderers": {"kustomize": "v5.8.2"},
+    }
+
+
+@pytest.mark.requirement("B-70")
+def test_readers_of_a_release_document_accept_unknown_keys() -> None:
+    document = release() | {"later": {"than": "now"}}
+    document["services"]["cart"]["platforms"] = ["linux/amd64"]
+    assert check("release", document) == []
+
+
+@pytest.mark.parametrize(
+    ("pointer", "value"),
+    [
+        (("commit",), "HEAD"),
+        (("services", "cart", "digest"), "sha256:0"),
+        (("content", "tar"), "sha512:" + "0" * 64),
+        (("environments", "stage", "targets", "default", "files"), {"../x": DIGEST}),
+        (("kind",), "Project"),
+    ],
+)
+def test_a_wrong_release_document_is_told(pointer: tuple[str, ...], value: object) -> None:
+    document = release()
+    inner: Any = document
+    for key in pointer[:-1]:
+        inner = inner[key]
+    inner[pointer[-1]] = value
+    ((found, _, _),) = check("release", document)
+    assert str(found).startswith("/" + "/".join(pointer))
+
+
+def test_a_result_refers_to_the_release_document_without_a_network() -> None:
+    result = {"reference": "oci://r.example.com/shop:v1", "digest": DIGEST, "release": release()}
+    assert check("result-inspect", result) == []
+    result["release"] = {}
+    assert ("/release", "commit is missing", None) in check("result-inspect", result)
+
+
+def test_a_failure_with_its_findings_is_a_result() -> None:
+    finding = Finding("schema", "wrong", file="a.yaml", pointer="/a", environment="stage/default")
+    error = NotReady("cart is not ready", hint="look at it", findings=[finding])
+    value: dict[str, Any] = {
+        "code": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "findings": [each.as_dict() for each in error.findings],
+    }
+    assert check("result-error", {"error": value}) == []
+    value["hint"] = 3
+    assert check("result-error", {"error": value}) == [
+        ("/error/hint", "3 is not a text or null", None)
+    ]
+
+
+def test_a_plan_is_valid() -> None:
+    change = Change(ObjectRef("apps", "Deployment", "shop", "cart"), "configured")
+    plan = Plan("stage", "default", (Wave("workloads", (change,)),))
+    document = {
+        "environment": plan.environment,
+        "target": plan.target,
+        "waves": [
+            {"name": wave.name, "changes": [each.as_dict() for each in wave.changes]}
+            for wave in plan.waves
+        ],
+    }
+    assert check("plan", document) == []
+
+
+# --- Kubernetes' objects ------------------------------------------------------------------------
+
+
+def violations(version: str, *objects: dict[str, Any]) -> list[tuple[int, Finding]]:
+    return list(KubernetesSchemas().check(version, objects))
+
+
+def test_the_newest_version_is_known() -> None:
+    schemas = KubernetesSchemas()
+    assert schemas.known(schemas.newest())
+    assert schemas.known("1.34")
+    assert not schemas.known("1.0")
+    assert not schemas.known("v1.34")
+    assert [int(v.split(".")[1]) for v in schemas.versions()] == sorted(
+        int(v.split(".")[1]) for v in schemas.versions()
+    )
+
+
+@pytest.mark.requirement("B-70", "B-71", "B-74")
+def test_all_violations_of_an_object_are_told_with_pointers() -> None:
+    workload = deployment("cart", "x")
+    workload["spec"]["replicas"] = "3"
+    (container,) = workload["spec"]["template"]["spec"]["containers"]
+    container["imagePulPolicy"] = "Always"
+    container["resources"] = {"limits": {"cpu": []}}
+    container["ports"] = [{}]
+    found = {finding.pointer: finding for _, finding in violations("1.36", workload)}
+    base = "/spec/template/spec/containers/0"
+    assert {pointer: finding.message for pointer, finding in found.items()} == {
+        "/spec/replicas": '"3" is not of type integer',
+        f"{base}/imagePulPolicy": "unknown field 'imagePulPolicy'",
+        f"{base}/ports/0": "containerPort is missing",
+        f"{base}/resources/limits/cpu": "[] is not a quantity such as 100m or 1Gi",
+    }
+    assert found[f"{base}/imagePulPolicy"].hint == "did you mean imagePullPolicy?"
+    assert all(finding.severity == "error" for finding in found.values())
+
+
+@pytest.mark.requirement("B-70")
+def test_every_kind_of_workload_is_checked() -> None:
+    template = {"spec": pod_spec("x", wrong=1)}
+    job = {"spec": {"template": template}}
+    objects = [
+        obj("v1", "Pod", "p", spec=template["spec"]),
+        obj("apps/v1", "StatefulSet", "s", spec={"template": template, "selector": {}}),
+        obj("batch/v1", "CronJob", "c", spec={"schedule": "* * * * *", "jobTemplate": job}),
+    ]
+    found = violations("1.36", *objects)
+    assert [index for index, finding in found if "'wrong'" in finding.message] == [0, 1, 2]
+
+
+@pytest.mark.requirement("B-72")
+def test_an_api_that_the_version_has_not_is_told_with_those_that_have_it() -> None:
+    scaler = obj("autoscaling/v2beta2", "HorizontalPodAutoscaler", "h", spec={"maxReplicas": 3})
+    assert [f.rule for _, f in violations("1.25", scaler)] != ["removed-api"]
+    ((_, finding),) = violations("1.36", scaler)
+    assert (finding.rule, finding.severity) == ("removed-api", "error")
+    assert "1.25" in finding.message
+    assert finding.hint == "use apiVersion autoscaling/v2"
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "hint"),
+    [
+        ("apps/v1", "Deploymnt", "did you mean apps/v1 Deployment?"),
+        ("v1", "Deployment", "use apiVersion apps/v1"),
+        ("extensions/v1beta1", "Ingress", "use apiVersion networking.k8s.io/v1"),
+    ],
+)
+def test_an_unknown_kind_of_kubernetes_own_groups_is_an_error(
+    api_version: str, kind: str, hint: str
+) -> None:
+    ((_, finding),) = violations("1.36", obj(api_version, kind, "x"))
+    assert (finding.rule, finding.severity, finding.hint) == ("unknown-kind", "error", hint)
+
+
+def test_a_custom_resource_is_only_counted() -> None:
+    ((index, finding),) = violations("1.36", obj("networking.example.com/v1", "Ingress", "x"))
+    assert (index, finding.rule, finding.severity) == (0, "unvalidated", "warning")
+
+
+@pytest.mark.requirement("B-74")
+def test_a_kinds_schema_is_compiled_in_a_moment_and_once() -> None:
+    workload = deployment("cart", "x")
+    started = time.perf_counter()
+    violations("1.33", workload)
+    first = time.perf_counter() - started
+    started = time.perf_counter()
+    violations("1.33", *[workload] * 500)
+    assert first < 1.0
+    assert time.perf_counter() - started < 1.0
