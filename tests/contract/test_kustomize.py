@@ -361,6 +361,22 @@ def _runs(pid: int) -> bool:
     return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+def test_a_program_that_writes_without_end_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bundler.adapters.kustomize.MAX_OUTPUT", 1_000_000)
+    write_overlay(tmp_path, "overlays/stage", CONFIG)
+    with pytest.raises(RenderFailed) as caught:
+        Kustomize(program(tmp_path, "exec yes")).render(tmp_path, overlay())
+    assert "wrote more than 1000000 bytes" in str(caught.value.findings[0])
+
+
+def test_a_child_that_keeps_the_output_open_does_not_hold_up_the_render(tmp_path: Path) -> None:
+    write_overlay(tmp_path, "overlays/stage", CONFIG)
+    path = program(tmp_path, "echo kind: A; sleep 600 & exit 0")
+    assert Kustomize(path).render(tmp_path, overlay()) == b"kind: A\n"
+
+
 def test_the_program_sees_no_credentials_and_no_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,9 @@ from bundler.adapters.kubernetes_schemas import KubernetesSchemas
 from bundler.errors import NotReady
 from bundler.model.changeset import Change, Plan, Wave
 from bundler.model.finding import Finding
+from bundler.model.inventory import Inventory
 from bundler.model.objects import ObjectRef
+from bundler.model.revision import Revision
 from tests.fakes.shop import deployment, obj, pod_spec
 
 ROOT = Path(__file__).parents[2]
@@ -215,6 +217,29 @@ def test_a_plan_is_valid() -> None:
         ],
     }
     assert check("plan", document) == []
+
+
+def test_a_revision_is_valid_and_reads_back() -> None:
+    revision = Revision(
+        1, "shop", "stage", "default", "v1.0.0", "v1.0.0", COMMIT, "2026-01-02T03:04:05Z", DIGEST,
+        "oci://r.example.com/shop:v1.0.0", "pending", changes={"created": 3},
+    )  # fmt: skip
+    assert check("revision", revision.as_dict()) == []
+    assert Revision.of_dict(revision.as_dict()) == revision
+    place = {"project": "shop", "environment": "stage", "target": "default"}
+    history = {**place, "revisions": [revision.as_dict()]}
+    assert check("result-history", {"targets": [history]}) == []
+    status = {**place, "current": None, "latest": revision.as_dict()}
+    assert check("result-status", {"targets": [status]}) == []
+
+
+def test_an_inventory_is_valid_and_reads_back() -> None:
+    job, config = ObjectRef("batch", "Job", "shop", "j"), ObjectRef("", "ConfigMap", "shop", "c")
+    inventory = Inventory({job: "1", config: ""}, {job: DIGEST})
+    objects = inventory.as_dicts()
+    document = {"apiVersion": "bundler/v1", "kind": "Inventory", "objects": objects}
+    assert check("inventory", document) == []
+    assert Inventory.of_dicts(objects) == inventory
 
 
 # --- Kubernetes' objects ------------------------------------------------------------------------

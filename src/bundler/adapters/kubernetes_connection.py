@@ -337,6 +337,16 @@ def _pause(attempt: int, retry_after: str) -> None:
     time.sleep(delay)
 
 
+_REASONS: tuple[tuple[type[HTTPError], str], ...] = (
+    (ProxyError, "its proxy does not let us through"),
+    (NameResolutionError, "its name cannot be resolved"),
+    (NewConnectionError, "no connection"),
+    (ConnectTimeoutError, "no connection in time"),
+    (ReadTimeoutError, "no answer in time"),
+    (HTTPError, "the connection broke off"),
+)
+
+
 def _reason(error: HTTPError) -> str:
     """In our words: an exception's own text may hold a proxy's password."""
     inner = getattr(error, "original_error", None) or error
@@ -344,15 +354,7 @@ def _reason(error: HTTPError) -> str:
         verify = inner.args[0] if inner.args else None
         told = getattr(verify, "verify_message", None) or getattr(verify, "reason", None)
         return f"TLS failed{f' ({told})' if told else ''}"
-    if isinstance(error, ProxyError):
-        return "its proxy does not let us through"
-    if isinstance(error, NameResolutionError):
-        return "its name cannot be resolved"
-    if isinstance(error, NewConnectionError):
-        cause = error.__cause__ or error.__context__
-        return (getattr(cause, "strerror", None) or "no connection").lower()
-    if isinstance(error, ConnectTimeoutError):
-        return "no connection in time"
-    if isinstance(error, ReadTimeoutError):
-        return "no answer in time"
-    return "the connection broke off"
+    reason = next(words for kind, words in _REASONS if isinstance(error, kind))
+    cause = error.__cause__ or error.__context__
+    system = cause.strerror if isinstance(cause, OSError) else None
+    return f"{reason} ({system.lower()})" if system else reason

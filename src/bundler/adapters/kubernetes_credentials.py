@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment
+from urllib.request import proxy_bypass
 
 from bundler.errors import NoConnection
 
@@ -125,11 +125,11 @@ def load_kubeconfig(kubeconfig: str | None, context: str | None) -> Loaded:
 
     paths = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
     try:
-        files = kube_config.KubeConfigMerger(paths).config_files
+        files = kube_config.KubeConfigMerger(paths).config_files  # type: ignore[no-untyped-call]
         chosen = _Chosen.of(files, paths, context)
         configuration = Configuration()
         with _logged() as messages:
-            kube_config.load_kube_config(
+            kube_config.load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=paths, context=chosen.context, client_configuration=configuration
             )
     except (ConfigException, OSError) as error:
@@ -212,7 +212,7 @@ def _impersonation(user: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _endpoint(configuration: Any, proxy_url: str | None) -> Endpoint:
     host = str(configuration.host)
     proxy = configuration.proxy
-    if proxy_url is None and proxy and proxy_bypass_environment(urlsplit(host).netloc):
+    if proxy_url is None and proxy and proxy_bypass(urlsplit(host).netloc):
         proxy = None  # the loader takes $HTTPS_PROXY, but not $NO_PROXY
     return Endpoint(
         host=host.rstrip("/"),
@@ -249,9 +249,10 @@ def load_in_cluster(folder: Path) -> Loaded:
 
     configuration = Configuration()
     try:
-        InClusterConfigLoader(
+        loader = InClusterConfigLoader(  # type: ignore[no-untyped-call]
             token_filename=str(folder / "token"), cert_filename=str(folder / "ca.crt")
-        ).load_and_set(configuration)
+        )
+        loader.load_and_set(configuration)  # type: ignore[no-untyped-call]
     except (ConfigException, OSError) as error:
         raise NoConnection(
             f"no service account of a pod in {folder}: {str(error).rstrip('.')}",

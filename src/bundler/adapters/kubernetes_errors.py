@@ -23,6 +23,9 @@ _RBAC = re.compile(
 )
 _CONFLICT = re.compile(r'conflict with "([^"]*)"')
 _WEBHOOK = re.compile(r'(?:admission webhook|calling webhook) "([^"]+)"')
+_BAD_OBJECT = re.compile(r"failed to (create typed patch object|convert new object) ")
+"""What a wrong object is told with 500."""
+_TYPED_FIELD = re.compile(r"\): (\.[^\s:]+): (?:field not declared|expected)")
 _FIELD_PATH = re.compile(r"[.\w\[\]\"/=:,-]*")
 
 
@@ -39,15 +42,14 @@ def refusal(answer: Answer, what: str, *, is_secret: bool = False) -> BundlerErr
     told = _told(answer, is_secret)
     if answer.status == 404:
         return NotFound(f"{what}: {told}")
-    if answer.status == 429 or answer.status in (502, 503, 504):
-        return Unreachable(f"{what}: the cluster has no time for us ({told})")
-    if answer.status >= 500 and "webhook" not in told:
-        return Unreachable(f"{what}: the cluster failed ({told})")
-    if has_cause(answer, "FieldValueInvalid") and "immutable" in text_of(answer):
-        return Refused(
-            f"{what}: {told}", hint="delete the object, or give the new one another name"
-        )
-    return Refused(f"{what}: {told}")
+    is_object_bad = "webhook" in told or _BAD_OBJECT.match(text_of(answer))
+    if answer.status == 429 or (answer.status >= 500 and not is_object_bad):
+        return Unreachable(f"{what}: {told}", hint="the cluster has a problem; try again")
+    is_immutable = "immutable" in text_of(answer)
+    return Refused(
+        f"{what}: {told}",
+        hint="delete the object first, or give the new one another name" if is_immutable else None,
+    )
 
 
 def text_of(answer: Answer) -> str:
@@ -81,8 +83,9 @@ def _told(answer: Answer, is_secret: bool) -> str:
     webhook = _WEBHOOK.search(text_of(answer))
     if webhook:
         return f"admission webhook {webhook[1]} says no"
-    fields = sorted({str(cause["field"]) for cause in _causes(answer) if cause.get("field")})
-    named = ", ".join(field for field in fields if _FIELD_PATH.fullmatch(field))
+    fields = {str(cause["field"]) for cause in _causes(answer) if cause.get("field")}
+    fields.update(_TYPED_FIELD.findall(text_of(answer)))
+    named = ", ".join(field for field in sorted(fields) if _FIELD_PATH.fullmatch(field))
     if named:
         return f"the cluster does not accept {named}"
     return f"the cluster answers {answer.status} {answer.document.get('reason') or ''}".rstrip()

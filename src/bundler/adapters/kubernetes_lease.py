@@ -170,7 +170,7 @@ class KubernetesLease:
     def renew(self, lease: Mapping[str, Any]) -> Mapping[str, Any]:
         """The renewed lease; the old one where the server cannot be asked or says no.
 
-        A refusal may pass, as a connection does: `check` decides by the time since the last renewal.
+        Either may pass: `check` decides by the time since the last renewal.
         """
         sent_at = self._clock()
         with suppress(BundlerError):

@@ -11,20 +11,13 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import batched
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bundler.adapters.kubernetes_connection import Answer, KubernetesConnection, path_of
 from bundler.adapters.kubernetes_discovery import Resource
 from bundler.adapters.kubernetes_errors import refusal
 from bundler.adapters.kubernetes_objects import items, pages
-from bundler.adapters.state_documents import (
-    inventory_document,
-    read_inventory,
-    read_revision,
-    revision_document,
-)
-from bundler.errors import Locked, PermissionRefused, Refused, VerificationFailed
+from bundler.errors import Locked, PermissionRefused, VerificationFailed
 from bundler.manifests import read_json
 from bundler.model.inventory import Inventory
 from bundler.model.objects import (
@@ -33,7 +26,6 @@ from bundler.model.objects import (
     MANAGED_BY,
     PART_OF,
     KubernetesObject,
-    ObjectRef,
 )
 from bundler.model.revision import Revision, TargetState
 
@@ -132,22 +124,17 @@ class KubernetesState:
     def write_inventory(self, inventory: Inventory) -> None:
         head = self._known().get(self._place.stem)
         generation = _generation(head) + 1 if head else 1
-        objects = sorted(inventory.objects.items())
-        chunks: Sequence[Any] = list(batched(objects, _CHUNK_OBJECTS))
-        if len(chunks) < 2:
-            document = json.dumps(inventory_document(objects))
-            self._write(
-                self._place.stem, _INVENTORY, {"generation": str(generation), "inventory": document}
-            )
+        entries = inventory.as_dicts()
+        head_data = {"generation": str(generation)}
+        if len(entries) <= _CHUNK_OBJECTS:
+            head_data["inventory"] = _inventory_text(entries)
         else:
-            for number, chunk in enumerate(chunks, 1):
-                self._write(
-                    self._chunk(generation, number),
-                    _CHUNK,
-                    {"inventory": json.dumps(inventory_document(chunk))},
-                )
-            counted = {"generation": str(generation), "chunks": str(len(chunks))}
-            self._write(self._place.stem, _INVENTORY, counted)
+            starts = range(0, len(entries), _CHUNK_OBJECTS)
+            for number, start in enumerate(starts, 1):
+                text = _inventory_text(entries[start : start + _CHUNK_OBJECTS])
+                self._write(self._chunk(generation, number), _CHUNK, {"inventory": text})
+            head_data["chunks"] = str(len(starts))
+        self._write(self._place.stem, _INVENTORY, head_data)
         self._drop_chunks(generation)
 
     def _chunk(self, generation: int, number: int) -> str:
@@ -161,7 +148,7 @@ class KubernetesState:
                 self._delete(name)
 
     def write_revision(self, revision: Revision) -> None:
-        document = json.dumps(revision_document(revision))
+        document = json.dumps(revision.as_dict(), ensure_ascii=False)
         self._write(self._revision(revision.number), _REVISION, {"revision": document})
 
     def drop_revision(self, number: int) -> None:
@@ -232,9 +219,7 @@ def _config_maps(
     """All pages are of one moment, so what they hold fits together."""
     selector = ",".join([*(f"{key}={value}" for key, value in labels.items()), STATE])
     found: list[KubernetesObject] = []
-    for answer in pages(
-        connection, _CONFIG_MAP.path(namespace), {"labelSelector": selector}
-    ):
+    for answer in pages(connection, _CONFIG_MAP.path(namespace), {"labelSelector": selector}):
         if answer.status == 403 and not namespace:
             raise PermissionRefused(
                 "the releases of all namespaces cannot be listed", hint="name one with --namespace"
@@ -249,9 +234,58 @@ def _state(config_maps: Iterable[KubernetesObject]) -> TargetState:
     kinds: dict[str, list[KubernetesObject]] = defaultdict(list)
     for config_map in config_maps:
         kinds[_kind_of(config_map)].append(config_map)
-    revisions = [read_revision(_document(each, "revision")) for each in kinds[_REVISION]]
+    revisions = [_revision(config_map) for config_map in kinds[_REVISION]]
     head = next(iter(kinds[_INVENTORY]), None)
     return TargetState(
         _inventory(head, kinds[_CHUNK]) if head else Inventory(),
         tuple(sorted(revisions, key=lambda revision: revision.number)),
+    )
+
+
+def _inventory(head: KubernetesObject, chunks: Iterable[KubernetesObject]) -> Inventory:
+    count = (head.get("data") or {}).get("chunks")
+    parts = [head]
+    if count is not None:
+        by_name = {chunk["metadata"]["name"]: chunk for chunk in chunks}
+        stem, generation = head["metadata"]["name"], _generation(head)
+        names = [f"{stem}.inventory-{generation}-{n}" for n in range(1, int(count) + 1)]
+        missing = [name for name in names if name not in by_name]
+        if missing:
+            raise _unreadable(head, f"ConfigMap {missing[0]} is missing")
+        parts = [by_name[name] for name in names]
+    try:
+        entries = [
+            entry for part in parts for entry in read_json(part["data"]["inventory"])["objects"]
+        ]
+        return Inventory.of_dicts(entries)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unreadable(head, "it is not an inventory") from error
+
+
+def _revision(config_map: KubernetesObject) -> Revision:
+    try:
+        return Revision.of_dict(read_json(config_map["data"]["revision"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unreadable(config_map, "it is not a revision") from error
+
+
+def _inventory_text(entries: Sequence[Mapping[str, str]]) -> str:
+    document = {"apiVersion": "bundler/v1", "kind": "Inventory", "objects": entries}
+    return json.dumps(document, ensure_ascii=False)
+
+
+def _generation(head: KubernetesObject) -> int:
+    text = str((head.get("data") or {}).get("generation", ""))
+    return int(text) if text.isdecimal() else 0
+
+
+def _kind_of(config_map: KubernetesObject) -> str:
+    return str((config_map["metadata"].get("labels") or {}).get(STATE, ""))
+
+
+def _unreadable(config_map: KubernetesObject, why: str) -> VerificationFailed:
+    metadata = config_map["metadata"]
+    return VerificationFailed(
+        f"ConfigMap/{metadata['namespace']}/{metadata['name']}: {why}",
+        hint="somebody has changed it; restore it from a backup",
     )

@@ -6,15 +6,14 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
 _CHUNK = 64 * 1024
-_GRACE = 0.2
-"""Seconds for a program that has closed its output to end, and for its last words."""
+_GRACE = 1.0
+"""Seconds for what a program wrote before it ended to be read."""
 MAX_WORDS = 64 * 1024
 """Bytes of standard error that are kept."""
 
@@ -35,12 +34,13 @@ class OutputLimit(Exception):
 
 
 class _Reader(threading.Thread):
-    """Reads a pipe to its end and keeps at most `limit` bytes of it."""
+    """Keeps at most `limit` bytes of a pipe; closes it there, or reads on to its end."""
 
-    def __init__(self, pipe: IO[bytes], limit: int) -> None:
+    def __init__(self, pipe: IO[bytes], limit: int, *, reads_on: bool) -> None:
         super().__init__(daemon=True)
         self._pipe = pipe
         self._limit = limit
+        self._reads_on = reads_on
         self._parts: list[bytes] = []
         self._size = 0
 
@@ -50,6 +50,8 @@ class _Reader(threading.Thread):
                 if not self.overflowed:
                     self._parts.append(chunk)
                 self._size += len(chunk)
+                if self.overflowed and not self._reads_on:
+                    break
 
     @property
     def overflowed(self) -> bool:
@@ -83,29 +85,31 @@ def run(
         start_new_session=True,
     )
     assert process.stdout and process.stderr  # noqa: S101  both are pipes
-    output, words = _Reader(process.stdout, max_output), _Reader(process.stderr, MAX_WORDS)
+    output = _Reader(process.stdout, max_output, reads_on=False)
+    words = _Reader(process.stderr, MAX_WORDS, reads_on=True)
     output.start()
     words.start()
-    end = time.monotonic() + seconds
+    ended = threading.Thread(target=process.wait, daemon=True)
+    ended.start()
+    is_late = True  # also when we are interrupted
     try:
-        output.join(seconds)  # ends with the program, and at once; `wait` alone would poll
-        code = process.wait(timeout=max(0.0, end - time.monotonic()) + _GRACE)
-    except subprocess.TimeoutExpired:
-        raise TimeLimit(f"not done after {seconds:g} s") from None
+        ended.join(seconds)  # unlike `wait` with a timeout, it does not poll
+        is_late = ended.is_alive()
     finally:
-        _finish(process, (output, words))
+        if is_late or not _have_ended(output, words):
+            # The program itself, or a child that it left behind and that holds the pipes open.
+            with suppress(ProcessLookupError, PermissionError):  # macOS: none but a zombie left
+                os.killpg(process.pid, signal.SIGKILL)
+            ended.join()
+            _have_ended(output, words)
+    if is_late:
+        raise TimeLimit(f"not done after {seconds:g} s")
     if output.overflowed:
         raise OutputLimit(f"wrote more than {max_output} bytes")
-    return Completed(code, output.content, words.content.decode(errors="replace"))
+    return Completed(process.returncode, output.content, words.content.decode(errors="replace"))
 
 
-def _finish(process: subprocess.Popen[bytes], readers: Sequence[_Reader]) -> None:
-    """Kill what still runs: the program, or a child of it that holds its pipes open."""
-    for reader in readers:
-        reader.join(_GRACE if process.returncode is not None else 0)
-    if process.returncode is None or any(reader.is_alive() for reader in readers):
-        with suppress(ProcessLookupError, PermissionError):  # macOS: not permitted for a zombie
-            os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def _have_ended(*readers: _Reader) -> bool:
     for reader in readers:
         reader.join(_GRACE)
+    return not any(reader.is_alive() for reader in readers)

@@ -18,7 +18,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from queue import LifoQueue
+from typing import Literal
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -158,7 +160,7 @@ class RegistryHttp:
             stream=True,
             timeout=(self.patience.connect, self.patience.read),
             proxies=requests.utils.get_environ_proxies(request.url),
-            verify=os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True,
+            verify=_trusted(),
         )
 
     def _read(self, request: Request, response: requests.Response) -> requests.Response:
@@ -193,6 +195,16 @@ def _session() -> requests.Session:
     session.trust_env = False  # else netrc would add credentials of its own
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     return session
+
+
+def _trusted() -> str | Literal[True]:
+    """The file or folder of trusted certificates; True for those that `requests` brings."""
+    for variable in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        if path := os.environ.get(variable):
+            if not Path(path).exists():
+                raise CouldNotCheck(f"{path} is not there, but ${variable} names it")
+            return path
+    return True
 
 
 # --- origins and redirects ---

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import traceback
+from itertools import pairwise
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -71,7 +72,7 @@ def main() -> NoReturn:
     sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str]) -> int:  # noqa: PLR0911  one line for each way to end
     """Run a command; the exit code of docs/results.md."""
     try:
         code = app(arguments, standalone_mode=False)
@@ -80,7 +81,7 @@ def run(arguments: list[str]) -> int:
         output.show_error(error)
         return error.exit_code
     except TyperException as error:
-        return _usage(error)
+        return _usage(error, arguments)
     except Terminated:
         output.note("terminated")
         return TERMINATED
@@ -95,11 +96,23 @@ def run(arguments: list[str]) -> int:
         return _internal(error)
 
 
-def _usage(error: TyperException) -> int:
+def _usage(error: TyperException, arguments: list[str]) -> int:
+    output.FORMAT.set(_format_asked_for(arguments))
     context = getattr(error, "ctx", None)
     hint = f"{context.command_path} --help shows what it takes" if context else None
     output.show_error(UsageError(error.format_message(), hint=hint))
     return UsageError.exit_code
+
+
+def _format_asked_for(arguments: list[str]) -> output.Format:
+    """The output format of a command line that could not be parsed as a whole."""
+    asked = os.environ.get("BUNDLER_OUTPUT", "")
+    for option, value in pairwise([*arguments, ""]):
+        if option in ("-o", "--output"):
+            asked = value
+        elif option.startswith(("-o", "--output=")):
+            asked = option.removeprefix("--output=").removeprefix("-o")
+    return output.Format(asked) if asked in set(output.Format) else output.Format.text
 
 
 def _internal(error: Exception) -> int:

@@ -25,9 +25,12 @@ class Change:
     """What stood in the target when the plan was made."""
     recreate: bool = False
     """The object cannot be changed in place (a Job's template): delete it, then create it."""
+    reason: str = ""
+    """Why an object is skipped, or recreated."""
 
     def as_dict(self) -> dict[str, str]:
-        return {"ref": str(self.ref), "action": self.action}
+        reason = {"reason": self.reason} if self.reason else {}
+        return {"ref": str(self.ref), "action": self.action} | reason
 
 
 @dataclass(frozen=True)

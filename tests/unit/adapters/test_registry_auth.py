@@ -1,0 +1,429 @@
+"""Challenges, tokens and passwords: what is sent, to whom, and how often."""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import oras.provider
+import pytest
+import responses
+from oras.auth.base import AuthBackend
+
+from bundler.adapters.docker_credentials import DockerCredentials
+from bundler.adapters.oci_registry import OciRegistry
+from bundler.adapters.registry_auth import (
+    Challenge,
+    RegistryAuth,
+    merged_scopes,
+    parse_challenges,
+    scope_of,
+)
+from bundler.adapters.registry_client import RegistryClient
+from bundler.adapters.registry_http import Patience
+from bundler.errors import CouldNotCheck, Unreachable
+from bundler.model.reference import Repository
+from tests.fakes.registry import image
+from tests.fakes.scripted_server import Answer, Asked, ScriptedServer
+
+PATIENCE = Patience(connect=2, read=2, attempts=2, first_pause=0.01, given_up=0)
+DIGEST = image().digest
+USER, PASSWORD = "deployer", "canary-password"
+BASIC = f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
+
+
+class TokenService:
+    """Counts what it gives; tokens name what they are for."""
+
+    def __init__(self) -> None:
+        self.given = 0
+        self.seconds = 300
+        self.asked: list[dict[str, list[str]]] = []
+        self._lock = threading.Lock()
+
+    def answer(self, asked: Asked) -> Answer:
+        form = asked.body.decode() if asked.method == "POST" else urlsplit(asked.path).query
+        with self._lock:
+            self.given += 1
+            self.asked.append(parse_qs(form))
+            token = {"token": f"canary-token-{self.given}", "expires_in": self.seconds}
+        return Answer(200, json.dumps(token).encode())
+
+
+class TokenRegistry:
+    """Asks for a token, and takes all that its service has given and that are not revoked."""
+
+    def __init__(self, server: ScriptedServer, realm: str) -> None:
+        self.realm = realm
+        self.revoked: set[str | None] = {None}
+        server.answer = self.answer
+
+    def answer(self, asked: Asked) -> Answer:
+        if asked.authorization in self.revoked:
+            scope = scope_of(asked.method, asked.path)
+            challenge = f'Bearer realm="{self.realm}",service="registry.test",scope="{scope}"'
+            return Answer(401, headers={"WWW-Authenticate": challenge})
+        return Answer(200, headers={"Docker-Content-Digest": str(DIGEST)})
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer(lambda _: Answer(500)) as server:
+        yield server
+
+
+@pytest.fixture
+def token_server() -> Iterator[ScriptedServer]:
+    with ScriptedServer(TokenService().answer) as server:
+        yield server
+
+
+@pytest.fixture
+def service(token_server: ScriptedServer) -> TokenService:
+    service = TokenService()
+    token_server.answer = service.answer
+    return service
+
+
+@pytest.fixture
+def registry(server: ScriptedServer, token_server: ScriptedServer) -> TokenRegistry:
+    return TokenRegistry(server, f"{token_server.url}/token")
+
+
+@pytest.fixture
+def login(tmp_path: Path, server: ScriptedServer) -> Callable[..., OciRegistry]:
+    def login(**auth: str) -> OciRegistry:
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps({"auths": {server.host: auth}}))
+        return OciRegistry(credentials=DockerCredentials([path]), patience=PATIENCE)
+
+    return login
+
+
+@pytest.fixture
+def repository(server: ScriptedServer) -> Repository:
+    return Repository("oci", f"{server.host}/shop/cart")
+
+
+# --- token services ---
+
+
+@pytest.mark.requirement("B-86")
+def test_a_token_is_fetched_with_the_password_and_the_password_goes_nowhere_else(
+    server: ScriptedServer,
+    token_server: ScriptedServer,
+    service: TokenService,
+    registry: TokenRegistry,
+    login: Callable[..., OciRegistry],
+    repository: Repository,
+) -> None:
+    client = login(username=USER, password=PASSWORD)
+    assert client.resolve(repository, "v1") == DIGEST
+    assert [asked.authorization for asked in token_server.asked] == [BASIC]
+    assert [asked.authorization for asked in server.asked] == [None, "Bearer canary-token-1"]
+    assert service.asked[0]["scope"] == ["repository:shop/cart:pull"]
+    assert service.asked[0]["service"] == ["registry.test"]
+
+
+def test_a_token_is_fetched_once_for_all_threads(
+    server: ScriptedServer,
+    service: TokenService,
+    registry: TokenRegistry,
+    login: Callable[..., OciRegistry],
+    repository: Repository,
+) -> None:
+    client = login()
+    with ThreadPoolExecutor(20) as pool:
+        assert set(pool.map(lambda _: client.resolve(repository, "v1"), range(60))) == {DIGEST}
+    assert service.given == 1
+
+
+def test_each_repository_has_a_token_of_its_own_and_is_not_asked_for_the_way_again(
+    server: ScriptedServer,
+    service: TokenService,
+    registry: TokenRegistry,
+    login: Callable[..., OciRegistry],
+) -> None:
+    client = login()
+    for name in ("a", "b", "c", "a"):
+        client.resolve(Repository("oci", f"{server.host}/shop/{name}"), "v1")
+    assert [asked["scope"] for asked in service.asked] == [
+        [f"repository:shop/{name}:pull"] for name in ("a", "b", "c")
+    ]
+    assert len(server.asked) == 5
+
+
+def test_a_token_that_is_refused_is_replaced(
+    service: TokenService,
+    registry: TokenRegistry,
+    login: Callable[..., OciRegistry],
+    repository: Repository,
+) -> None:
+    client = login()
+    client.resolve(repository, "v1")
+    registry.revoked.add("Bearer canary-token-1")
+    assert client.resolve(repository, "v1") == DIGEST
+    assert service.given == 2
+
+
+def test_a_token_that_is_about_to_expire_is_not_used(
+    server: ScriptedServer,
+    service: TokenService,
+    registry: TokenRegistry,
+    login: Callable[..., OciRegistry],
+    repository: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service.seconds = 100
+    client = login()
+    client.resolve(repository, "v1")
+    now = __import__("time").monotonic()
+    monkeypatch.setattr("bundler.adapters.registry_auth.time.monotonic", lambda: now + 90)
+    client.resolve(repository, "v1")
+    assert server.asked[-1].authorization == "Bearer canary-token-2"
+
+
+def test_an_identity_token_is_sent_in_a_form(
+    token_server: ScriptedServer,
+    service: TokenService,
+    registry: TokenRegistry,
+    login: Callable[..., OciRegistry],
+    repository: Repository,
+) -> None:
+    client = login(identitytoken="canary-identity")
+    assert client.resolve(repository, "v1") == DIGEST
+    assert token_server.asked[0].method == "POST"
+    assert token_server.asked[0].path == "/token"
+    assert service.asked[0]["grant_type"] == ["refresh_token"]
+    assert service.asked[0]["refresh_token"] == ["canary-identity"]
+
+
+def test_a_registry_token_is_used_as_it_is(
+    server: ScriptedServer,
+    service: TokenService,
+    registry: TokenRegistry,
+    login: Callable[..., OciRegistry],
+    repository: Repository,
+) -> None:
+    client = login(registrytoken="canary-registry")
+    assert client.resolve(repository, "v1") == DIGEST
+    assert server.asked[-1].authorization == "Bearer canary-registry"
+    assert service.given == 0
+
+
+def test_pushing_asks_for_the_right_to_push(
+    service: TokenService,
+    registry: TokenRegistry,
+    login: Callable[..., OciRegistry],
+    repository: Repository,
+) -> None:
+    client = login()
+    client.tag(repository, image(), "v1")
+    with pytest.raises(CouldNotCheck):
+        client.push(Repository("oci", f"{repository.path}/new"), image("new"))
+    scopes = [scope for asked in service.asked for scope in asked["scope"]]
+    assert scopes == ["repository:shop/cart:pull", "repository:shop/cart/new:pull"] + (
+        ["repository:shop/cart/new:pull,push"] if len(scopes) > 2 else []
+    )
+
+
+@pytest.mark.requirement("B-55")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(401, b'{"details":"canary-password"}'),
+        Answer(403),
+        Answer(302, headers={"Location": "/login?canary"}),
+        Answer(200, b"<html>canary"),
+        Answer(200, b"[]"),
+        Answer(200, b'{"token":""}'),
+        Answer(200, b'{"token":"canary\\r\\nX: 1"}'),
+        Answer(503),
+    ],
+)
+def test_a_token_service_that_gives_none_is_could_not_check(
+    token_server: ScriptedServer,
+    registry: TokenRegistry,
+    login: Callable[..., OciRegistry],
+    repository: Repository,
+    answer: Answer,
+) -> None:
+    token_server.answer = lambda _: answer
+    client = login(username=USER, password=PASSWORD)
+    with pytest.raises(CouldNotCheck, match="token service") as caught:
+        client.resolve(repository, "v1")
+    assert "canary" not in f"{caught.value.message} {caught.value.hint}"
+    assert "/login" not in {asked.path for asked in token_server.asked}
+
+
+def test_a_token_service_that_is_down_is_unreachable(
+    server: ScriptedServer, login: Callable[..., OciRegistry], repository: Repository
+) -> None:
+    with ScriptedServer(lambda _: Answer()) as down:
+        TokenRegistry(server, f"{down.url}/token")
+    with pytest.raises(Unreachable, match=down.host):
+        login().resolve(repository, "v1")
+
+
+def test_a_token_that_does_not_help_is_could_not_check(
+    service: TokenService,
+    registry: TokenRegistry,
+    login: Callable[..., OciRegistry],
+    repository: Repository,
+) -> None:
+    registry.revoked |= {f"Bearer canary-token-{number}" for number in range(10)}
+    with pytest.raises(CouldNotCheck, match="refuses access"):
+        login().resolve(repository, "v1")
+    assert service.given == 1
+
+
+@pytest.mark.parametrize(
+    "realm",
+    ["http://auth.test/token", "ftp://auth.test", "", "//auth.test", "https://u:p@auth.test/"],
+)
+def test_a_registry_with_tls_has_no_token_service_without(tmp_path: Path, realm: str) -> None:
+    config = tmp_path / "config.json"
+    auth = {"username": USER, "password": PASSWORD}
+    config.write_text(json.dumps({"auths": {"registry.test": auth}}))
+    with responses.RequestsMock() as web:
+        challenge = {"WWW-Authenticate": f'Bearer realm="{realm}",service="x"'}
+        web.head("https://registry.test/v2/shop/manifests/v1", status=401, headers=challenge)
+        client = OciRegistry(credentials=DockerCredentials([config]), patience=PATIENCE)
+        with pytest.raises(CouldNotCheck, match="not trusted"):
+            client.resolve(Repository("oci", "registry.test/shop"), "v1")
+
+
+# --- passwords ---
+
+
+def test_a_password_is_sent_only_when_it_is_asked_for(
+    server: ScriptedServer, login: Callable[..., OciRegistry], repository: Repository
+) -> None:
+    def answer(asked: Asked) -> Answer:
+        if asked.authorization == BASIC:
+            return Answer(200, headers={"Docker-Content-Digest": str(DIGEST)})
+        return Answer(401, headers={"WWW-Authenticate": 'Basic realm="registry"'})
+
+    server.answer = answer
+    client = login(username=USER, password=PASSWORD)
+    for _ in range(3):
+        assert client.resolve(repository, "v1") == DIGEST
+    assert [asked.authorization for asked in server.asked] == [None, BASIC, BASIC, BASIC]
+
+
+def test_a_wrong_password_is_sent_once(
+    server: ScriptedServer, login: Callable[..., OciRegistry], repository: Repository
+) -> None:
+    server.answer = lambda asked: Answer(
+        401,
+        json.dumps({"errors": [{"code": "UNAUTHORIZED", "message": asked.authorization}]}).encode(),
+        {"WWW-Authenticate": 'Basic realm="registry"'},
+    )
+    with pytest.raises(CouldNotCheck) as caught:
+        login(username=USER, password=PASSWORD).resolve(repository, "v1")
+    assert len(server.asked) == 2
+    text = f"{caught.value.message} {caught.value.hint}"
+    assert BASIC.split()[1] not in text
+    assert PASSWORD not in text
+
+
+@pytest.mark.parametrize("challenge", ['Basic realm="storage"', 'Bearer realm="{realm}"'])
+def test_another_origin_that_asks_for_the_password_does_not_get_it(
+    server: ScriptedServer,
+    token_server: ScriptedServer,
+    login: Callable[..., OciRegistry],
+    repository: Repository,
+    challenge: str,
+) -> None:
+    header = challenge.format(realm=f"{token_server.url}/token")
+    with ScriptedServer(lambda _: Answer(401, headers={"WWW-Authenticate": header})) as other:
+        server.answer = lambda _: Answer(307, headers={"Location": f"{other.url}/v2/storage"})
+        with pytest.raises(CouldNotCheck):
+            login(username=USER, password=PASSWORD).resolve(repository, "v1")
+        assert {asked.authorization for asked in other.asked} == {None}
+    assert not token_server.asked
+
+
+# --- words ---
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("", []),
+        ("Basic", [("basic", {})]),
+        ('Basic realm="a b"', [("basic", {"realm": "a b"})]),
+        (
+            'Bearer realm="https://x/t",service="s",scope="repository:a:pull,push"',
+            [
+                (
+                    "bearer",
+                    {
+                        "realm": "https://x/t",
+                        "service": "s",
+                        "scope": "repository:a:pull,push",
+                    },
+                )
+            ],
+        ),
+        (
+            'BASIC realm="x", Bearer Realm="y" , service = z',
+            [("basic", {"realm": "x"}), ("bearer", {"realm": "y", "service": "z"})],
+        ),
+        ("Negotiate YWJj==, Basic realm=x", [("negotiate", {}), ("basic", {"realm": "x"})]),
+        (r'Basic realm="a \"quoted\" \\ word"', [("basic", {"realm": r'a "quoted" \ word'})]),
+        ('Negotiate, Basic realm="x"', [("negotiate", {}), ("basic", {"realm": "x"})]),
+        ('Basic realm="never closed', [("basic", {})]),
+        ("=,,,;", []),
+    ],
+)
+def test_challenges_are_read_as_the_standard_writes_them(
+    header: str, expected: list[tuple[str, dict[str, str]]]
+) -> None:
+    found = parse_challenges(header)[: max(1, len(expected))]
+    assert found == tuple(Challenge(scheme, parameters) for scheme, parameters in expected)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("HEAD", "/v2/a/b/manifests/v1", "repository:a/b:pull"),
+        ("GET", "/v2/a/blobs/sha256:1", "repository:a:pull"),
+        ("POST", "/v2/a/blobs/uploads/", "repository:a:pull,push"),
+        ("PUT", "/v2/a/blobs/uploads/1?digest=x", "repository:a:pull,push"),
+        ("GET", "/v2/a/tags/list", "repository:a:pull"),
+        ("GET", "/v2/", ""),
+        ("GET", "/token", ""),
+    ],
+)
+def test_a_request_says_what_it_needs(method: str, path: str, expected: str) -> None:
+    assert scope_of(method, f"https://registry.test{path}") == expected
+
+
+def test_scopes_are_merged_by_resource() -> None:
+    assert merged_scopes("repository:a:pull", "repository:a:push,pull registry:catalog:*") == (
+        "registry:catalog:*",
+        "repository:a:pull,push",
+    )
+    assert merged_scopes("", "") == ()
+
+
+def test_oras_has_what_we_build_on() -> None:
+    """`do_request` and the auth backend are called by `oras` itself, with these arguments."""
+    for ours, theirs in (
+        (RegistryClient.do_request, oras.provider.Registry.do_request),
+        (RegistryClient._do_paginated_request, oras.provider.Registry._do_paginated_request),
+    ):
+        names = list(inspect.signature(inspect.unwrap(theirs)).parameters)
+        assert list(inspect.signature(ours).parameters)[: len(names)] == names
+    assert issubclass(RegistryAuth, AuthBackend)
+    expected: Any = inspect.signature(oras.auth.TokenAuth.authenticate_request).parameters
+    actual = inspect.signature(RegistryAuth.authenticate_request).parameters
+    assert list(actual) == list(expected)
