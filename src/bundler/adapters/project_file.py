@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def _document(text: bytes) -> Mapping[str, Any]:
 
 
 def _raise_for(findings: Iterable[Finding]) -> None:
-    found = tuple(findings)
+    found = tuple(replace(finding, file=PROJECT_FILE) for finding in findings)
     if found:
         raise ProjectFileInvalid(
             f"{PROJECT_FILE} has {len(found)} error{'s' if len(found) > 1 else ''}",
@@ -186,7 +187,7 @@ def _check_names(document: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _finding(pointer: str, message: str, hint: str | None = None) -> Finding:
-    return Finding("project-file", message, file=PROJECT_FILE, pointer=pointer, hint=hint)
+    return Finding("project-file", message, pointer=pointer, hint=hint)
 
 
 def _escaped(key: str) -> str:
@@ -255,7 +256,11 @@ def _environment(name: str, settings: Mapping[str, Any]) -> Environment:
     allow = settings.get("allow", {})
     return Environment(
         name,
-        tuple(_target(target, own or {}, settings) for target, own in targets.items()),
+        tuple(
+            _target(target, own or {}, settings)
+            for target, own in targets.items()
+            if not (own or {}).get("disabled", False)
+        ),
         settings.get("protected", True),
         str(settings["kubernetes"]) if "kubernetes" in settings else None,
         Allowed(frozenset(allow.get("namespaces", ())), frozenset(allow.get("clusterScoped", ()))),

@@ -15,7 +15,7 @@ from bundler.model.artifact import Artifact
 from bundler.model.bundle import RenderedBundle, ValidatedBundle
 from bundler.model.lock import ImageLock
 from bundler.model.project import PROJECT_FILE, Project
-from bundler.model.reference import ArtifactReference, Digest, Repository
+from bundler.model.reference import ArtifactReference, Digest, ImageReference, Repository
 from bundler.model.release import ReleaseTag, SourceRevision
 from bundler.ports import (
     ArtifactRegistry,
@@ -28,7 +28,7 @@ from bundler.ports import (
     TagResolver,
 )
 from bundler.publish import published
-from bundler.publish.external import ExternalImages
+from bundler.publish.external import resolve_external
 from bundler.publish.pack import pack
 from bundler.publish.push import push
 from bundler.publish.render import render
@@ -142,9 +142,12 @@ def resolve_release(
 
 def render_release(opened: OpenedRelease, lock: ImageLock, parts: Parts) -> RenderedBundle:
     """Raises RenderFailed, ToolMissing, CouldNotCheck or Unreachable (external images)."""
-    external = ExternalImages(opened.project.lookup, parts.images, lock.external)
+
+    def resolve_image(image: ImageReference) -> Digest:
+        return resolve_external(image, opened.project.lookup, parts.images)
+
     with parts.source.exported(opened.revision.commit) as tree:
-        return render(opened.project, lock, tree, parts.renderer, external.resolve)
+        return render(opened.project, lock, tree, parts.renderer, resolve_image)
 
 
 def publish(

@@ -194,7 +194,7 @@ def _resolved(
             environment=wanted[text][0].place,
         )
         for text, future in asked.items()
-        if isinstance(error := future.exception(), (NotFound, ImagesMissing))
+        if isinstance(error := future.exception(), NotFound)
     ]
     if missing:
         count = f"{len(missing)} third-party image{'s' if len(missing) > 1 else ''}"
