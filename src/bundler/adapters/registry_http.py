@@ -39,6 +39,9 @@ REDIRECTS = frozenset([301, 302, 303, 307, 308])
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _random = random.SystemRandom()
 
+Origin = tuple[str, str, int | None]
+"""Scheme, host and port."""
+
 
 @dataclass(frozen=True)
 class Patience:
@@ -98,6 +101,7 @@ class RegistryHttp:
         self._sessions: LifoQueue[requests.Session] = LifoQueue()
         for _ in range(CONNECTIONS):
             self._sessions.put(_session())
+        self._proxies: dict[Origin, dict[str, str]] = {}
         self._given_up: dict[str, tuple[float, Unconnected]] = {}
 
     def send(self, request: Request) -> requests.Response:
@@ -132,7 +136,7 @@ class RegistryHttp:
         for _ in range(request.redirects + 1):
             response = self._exchange(request)
             location = response.headers.get("Location")
-            if response.status_code not in REDIRECTS or not location:
+            if response.status_code not in REDIRECTS or not (location and request.redirects):
                 return response
             request = _redirected(request, response.status_code, location)
         raise CouldNotCheck(f"{host_of(request.url)} redirects without an end")
@@ -159,9 +163,16 @@ class RegistryHttp:
             allow_redirects=False,
             stream=True,
             timeout=(self.patience.connect, self.patience.read),
-            proxies=requests.utils.get_environ_proxies(request.url),
+            proxies=self._proxies_for(request.url),
             verify=_trusted(),
         )
+
+    def _proxies_for(self, url: str) -> dict[str, str]:
+        """What the environment says; asked once for a host, as it takes a quarter of a request."""
+        origin = origin_of(url)
+        if origin not in self._proxies:
+            self._proxies[origin] = dict(requests.utils.get_environ_proxies(url))
+        return self._proxies[origin]
 
     def _read(self, request: Request, response: requests.Response) -> requests.Response:
         """Replace the open stream by what it holds."""
@@ -210,8 +221,8 @@ def _trusted() -> str | Literal[True]:
 # --- origins and redirects ---
 
 
-def origin_of(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port: who gets what is meant for this URL. Raises CouldNotCheck."""
+def origin_of(url: str) -> Origin:
+    """Who gets what is meant for this URL. Raises CouldNotCheck."""
     try:
         parts = urlsplit(url)
         return parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme)

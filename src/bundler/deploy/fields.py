@@ -52,7 +52,9 @@ def is_same_outcome(result: KubernetesObject, live: KubernetesObject) -> bool:
 def _outcome(obj: KubernetesObject) -> Mapping[str, Any]:
     unstable = ("managedFields", "resourceVersion", "generation")
     metadata = {k: v for k, v in obj["metadata"].items() if k not in unstable}
-    return {k: v for k, v in obj.items() if k not in ("status", "metadata")} | {"metadata": metadata}
+    return {k: v for k, v in obj.items() if k not in ("status", "metadata")} | {
+        "metadata": metadata
+    }
 
 
 def _is_same(owned: Mapping[str, Any], desired: Any, live: Any, path: tuple[str, ...]) -> bool:

@@ -132,6 +132,12 @@ def split_api_version(api_version: str) -> tuple[str, str]:
     return (group if slash else "", version)
 
 
+def owner_of(obj: KubernetesObject) -> str | None:
+    """The `project/environment/target` that an object belongs to; None where none is said."""
+    owner = ((obj.get("metadata") or {}).get("annotations") or {}).get(OWNER)
+    return str(owner) if owner else None
+
+
 def wave_of(ref: ObjectRef) -> str:
     """The wave that an object of this kind is applied in.
 

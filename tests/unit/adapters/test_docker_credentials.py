@@ -45,7 +45,8 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], P
         path = folder / "docker-credential-test"
         path.write_text(
             f"#!{sys.executable}\nimport sys, json, time\n"
-            f"server = sys.stdin.read()\nopen({str(runs)!r}, 'a').write(server + '\\n')\n{program}\n"
+            f"server = sys.stdin.read()\n"
+            f"open({str(runs)!r}, 'a').write(server + '\\n')\n{program}\n"
         )
         path.chmod(0o755)
         return runs

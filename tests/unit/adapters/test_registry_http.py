@@ -179,18 +179,16 @@ def test_cookies_are_not_kept(http: RegistryHttp) -> None:
         assert "Cookie" not in server.asked[1].headers
 
 
-def test_a_proxy_of_the_environment_is_used(
-    http: RegistryHttp, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with ScriptedServer(lambda _: Answer(200, b"by proxy")) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
-        answer = http.send(Request("GET", "http://registry.invalid/v2/", {}))
-        assert answer.content == b"by proxy"
+        request = Request("GET", "http://registry.invalid/v2/", {})
+        assert RegistryHttp(PATIENCE).send(request).content == b"by proxy"
         monkeypatch.setenv("no_proxy", "registry.invalid")
         with pytest.raises(Unreachable):
-            http.send(Request("GET", "http://registry.invalid/v2/", {}))
+            RegistryHttp(PATIENCE).send(request)
 
 
 def test_what_authorises_us_stays_with_its_origin(http: RegistryHttp) -> None:

@@ -1,0 +1,142 @@
+"""Sends objects to a target: the only module that applies or deletes.
+
+Requests run side by side. The first error stops whatever was not sent yet; what is on its way is
+waited for, so that nothing happens behind the back of what comes next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import groupby
+from threading import Event
+from typing import Any, NamedTuple, TypeVar
+
+from bundler.errors import BundlerError, NotFound, TryAgain
+from bundler.model.changeset import Change, Wave
+from bundler.model.objects import KubernetesObject, ObjectRef, wave_of
+from bundler.ports import ObjectWriter
+
+PARALLEL = 16
+DELETIONS = "deletions"
+_NEW_KIND_TRIES = 25
+_NEW_KIND_PAUSE = 0.2
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Applied(NamedTuple):
+    """A change that was made, and the UID of the object that stands there now."""
+
+    change: Change
+    uid: str
+
+
+def dry_run(
+    writer: ObjectWriter, objects: Sequence[KubernetesObject]
+) -> tuple[KubernetesObject | BundlerError, ...]:
+    """What the server says to each object, in their order; changes nothing. Raises TryAgain."""
+
+    def ask(numbered: tuple[int, KubernetesObject]) -> tuple[int, KubernetesObject | BundlerError]:
+        number, obj = numbered
+        try:
+            return number, writer.apply(obj, dry_run=True)
+        except TryAgain:
+            raise
+        except BundlerError as error:
+            return number, error
+
+    answers: dict[int, KubernetesObject | BundlerError] = {}
+    _side_by_side(list(enumerate(objects)), ask, lambda each: answers.update([each]), Event())
+    return tuple(answers[number] for number in range(len(objects)))
+
+
+def apply_wave(
+    writer: ObjectWriter,
+    wave: Wave,
+    *,
+    new_kinds: frozenset[tuple[str, str]],
+    done: Callable[[Applied], None],
+) -> None:
+    """Make a wave's changes; `done` is told of each one, also where the wave then fails.
+
+    `new_kinds` are (group, kind) that this run defines: a server may need a moment to serve them.
+    """
+    stop = Event()
+    for change in wave.changes:
+        if change.action in ("unchanged", "skipped"):
+            done(Applied(change, uid_of(change.live)))
+
+    def send(change: Change) -> Applied:
+        return _send(writer, change, new_kinds, stop)
+
+    for changes in _in_order(wave):
+        _side_by_side(changes, send, done, stop)
+
+
+def uid_of(obj: KubernetesObject | None) -> str:
+    return str(obj["metadata"].get("uid") or "") if obj else ""
+
+
+def _in_order(wave: Wave) -> Iterable[list[Change]]:
+    """What goes out together. Deletions come in the reverse order of applying, as planned."""
+    to_do = [change for change in wave.changes if change.action not in ("unchanged", "skipped")]
+    if wave.name != DELETIONS:
+        return [to_do]
+    return [list(group) for _, group in groupby(to_do, key=lambda change: wave_of(change.ref))]
+
+
+def _send(
+    writer: ObjectWriter, change: Change, new_kinds: frozenset[tuple[str, str]], stop: Event
+) -> Applied:
+    if change.live is not None and (change.desired is None or change.recreate):
+        writer.delete(change.ref, uid_of(change.live))
+    if change.desired is None:
+        return Applied(change, "")
+    tries = _NEW_KIND_TRIES if _kind(change.ref) in new_kinds else 1
+    for _ in range(tries - 1):
+        try:
+            return Applied(change, uid_of(writer.apply(change.desired)))
+        except NotFound:
+            if stop.wait(_NEW_KIND_PAUSE):
+                raise
+    return Applied(change, uid_of(writer.apply(change.desired)))
+
+
+def _kind(ref: ObjectRef) -> tuple[str, str]:
+    return ref.group, ref.kind
+
+
+def _side_by_side(
+    items: Sequence[Item],
+    act: Callable[[Item], Result],
+    done: Callable[[Result], Any],
+    stop: Event,
+) -> None:
+    """Act on all items; raises the first error after what had begun is over."""
+
+    def unless_stopped(item: Item) -> tuple[Result, ...]:
+        if stop.is_set():
+            return ()
+        try:
+            return (act(item),)
+        except BaseException:
+            stop.set()
+            raise
+
+    errors: list[BundlerError] = []
+    with ThreadPoolExecutor(min(PARALLEL, max(len(items), 1))) as pool:
+        futures = [pool.submit(unless_stopped, item) for item in items]
+        try:
+            for future in as_completed(futures):
+                try:
+                    for result in future.result():
+                        done(result)
+                except BundlerError as error:
+                    errors.append(error)
+        except BaseException:  # an interruption reaches this thread only: nothing more is sent
+            stop.set()
+            raise
+    if errors:
+        raise errors[0]

@@ -1,0 +1,263 @@
+"""verified objects + what stands in the target → a plan: what would be done, before any change.
+
+All that can be known to go wrong is found here, together: foreign objects, missing permissions,
+what the server refuses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from bundler.deploy.apply import DELETIONS, dry_run, uid_of
+from bundler.deploy.fields import is_same_outcome, is_unchanged
+from bundler.deploy.readiness import is_true
+from bundler.errors import BundlerError, NotFound, OwnershipRefused, PermissionRefused, Refused
+from bundler.model.changeset import Change, Plan, Wave
+from bundler.model.finding import Finding
+from bundler.model.inventory import Inventory, stale
+from bundler.model.objects import WAVES, KubernetesObject, ObjectRef, owner_of, wave_of
+from bundler.model.reference import Digest
+from bundler.ports import Need, ObjectReader, ObjectWriter, PermissionReader
+
+_NAMESPACE = ("", "Namespace")
+_DEFINITION = ("apiextensions.k8s.io", "CustomResourceDefinition")
+KEPT_KINDS = frozenset(
+    {_NAMESPACE, _DEFINITION, ("", "PersistentVolume"), ("", "PersistentVolumeClaim")}
+)
+"""(group, kind) of what is never deleted: others' objects or people's data go with it."""
+_JOB = ("batch", "Job")
+_APPLY_VERBS = ("get", "list", "create", "patch")
+
+
+class PlanTarget(ObjectReader, ObjectWriter, PermissionReader, Protocol):
+    """What planning needs of a target; it writes by dry runs only."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a target is to hold."""
+
+    environment: str
+    target: str
+    owner: str
+    objects: Mapping[ObjectRef, KubernetesObject]
+    state_namespace: str
+    """Where the state is kept: made before anything else, and never recorded as ours."""
+
+    @property
+    def state_place(self) -> ObjectRef:
+        return ObjectRef(*_NAMESPACE, "", self.state_namespace)
+
+    @property
+    def new_namespaces(self) -> frozenset[str]:
+        """Namespaces that are there when they are needed, if they are not yet."""
+        named = {ref.name for ref in self.objects if (ref.group, ref.kind) == _NAMESPACE}
+        return frozenset(named | {self.state_namespace})
+
+    @property
+    def new_kinds(self) -> frozenset[tuple[str, str]]:
+        """(group, kind) that the release itself defines."""
+        specs = [
+            obj.get("spec") or {}
+            for ref, obj in self.objects.items()
+            if (ref.group, ref.kind) == _DEFINITION
+        ]
+        return frozenset(
+            (str(spec.get("group")), str((spec.get("names") or {}).get("kind"))) for spec in specs
+        )
+
+
+def make_plan(wanted: Wanted, recorded: Inventory, to: PlanTarget) -> Plan:
+    """Raises OwnershipRefused, PermissionRefused or Refused with all findings, and Unreachable."""
+    old = stale(recorded, wanted.objects)
+    _check_permissions(wanted, old, to)
+    versions = {ref: str(obj["apiVersion"]) for ref, obj in wanted.objects.items()}
+    live = to.live(versions | dict.fromkeys(old, ""))
+    guesses = [_guess(ref, obj, live.get(ref), recorded) for ref, obj in wanted.objects.items()]
+    foreign = [finding for change in guesses if (finding := _foreign(change, wanted.owner))]
+    changes, refused = _ask(guesses, wanted, to)
+    _raise_all([*foreign, *refused])
+    deletions = list(_deletions(old, live, recorded, wanted.owner))
+    return Plan(wanted.environment, wanted.target, tuple(_waves(changes, deletions)))
+
+
+# --- permissions --------------------------------------------------------------------------------
+
+
+def _check_permissions(wanted: Wanted, old: Sequence[ObjectRef], to: PermissionReader) -> None:
+    missing = to.missing(sorted(set(_needs(wanted, old))))
+    if missing:
+        raise PermissionRefused(
+            f"{wanted.environment}/{wanted.target}: {len(missing)} "
+            f"permission{'s are' if len(missing) > 1 else ' is'} missing: "
+            + ", ".join(str(need) for need in missing),
+            hint="nothing was changed; grant them to the account that applies",
+        )
+
+
+def _needs(wanted: Wanted, old: Sequence[ObjectRef]) -> Iterator[Need]:
+    for ref in wanted.objects:
+        verbs = (*_APPLY_VERBS, "delete") if (ref.group, ref.kind) == _JOB else _APPLY_VERBS
+        yield from (Need(verb, ref.group, ref.kind, ref.namespace) for verb in verbs)
+    for ref in old:
+        if (ref.group, ref.kind) not in KEPT_KINDS:
+            yield from (
+                Need(verb, ref.group, ref.kind, ref.namespace) for verb in ("get", "list", "delete")
+            )
+    if wanted.state_namespace:
+        for verb in ("get", "list", "create", "update", "delete"):
+            yield Need(verb, "", "ConfigMap", wanted.state_namespace)
+        for verb in ("get", "create", "update"):
+            yield Need(verb, "coordination.k8s.io", "Lease", wanted.state_namespace)
+
+
+# --- one object ---------------------------------------------------------------------------------
+
+
+def _guess(
+    ref: ObjectRef, desired: KubernetesObject, live: KubernetesObject | None, recorded: Inventory
+) -> Change:
+    """What can be said without asking the server; `configured` is a guess."""
+    if live is None:
+        if recorded.completed.get(ref) == job_digest(desired):
+            return Change(ref, "unchanged", desired, None, reason="completed before")
+        return Change(ref, "created", desired, None)
+    if live["metadata"].get("deletionTimestamp"):
+        return Change(ref, "configured", desired, live, recreate=True, reason="is being deleted")
+    if (ref.group, ref.kind) == _JOB and is_true(live.get("status") or {}, "Failed"):
+        return Change(ref, "configured", desired, live, recreate=True, reason="failed before")
+    action = "unchanged" if is_unchanged(desired, live) else "configured"
+    return Change(ref, action, desired, live)  # type: ignore[arg-type]
+
+
+def job_digest(job: KubernetesObject) -> str:
+    """What tells whether a Job that completed is still the one that is wanted."""
+    spec = json.dumps(job.get("spec"), sort_keys=True, separators=(",", ":"))
+    return str(Digest.of(spec.encode()))
+
+
+def _foreign(change: Change, owner: str) -> Finding | None:
+    """A finding where an object belongs to somebody else."""
+    other = owner_of(change.live) if change.live else None
+    if other is None or other == owner:
+        return None
+    return Finding(
+        "foreign-owner",
+        f"belongs to {other}, not to {owner}",
+        object=str(change.ref),
+        hint="rename it, or take it out of one of the two",
+    )
+
+
+# --- what the server says -----------------------------------------------------------------------
+
+
+def _ask(
+    guesses: Sequence[Change], wanted: Wanted, to: ObjectWriter
+) -> tuple[list[Change], list[Finding]]:
+    """Settle the guesses by dry runs, all at once."""
+    open_ = [change for change in guesses if _is_open(change, wanted.owner)]
+    answers = dry_run(to, [change.desired for change in open_ if change.desired is not None])
+    settled: dict[ObjectRef, Change] = {}
+    findings: list[Finding] = []
+    for change, answer in zip(open_, answers, strict=True):
+        outcome = _outcome(change, answer, wanted)
+        if isinstance(outcome, Finding):
+            findings.append(outcome)
+        else:
+            settled[change.ref] = outcome
+    return [settled.get(change.ref, change) for change in guesses], findings
+
+
+def _is_open(change: Change, owner: str) -> bool:
+    """Whether only the server knows.
+
+    A foreign object is refused anyway; a Pod's admission wants its account to exist, which may
+    come with the same release.
+    """
+    if change.action == "unchanged" or change.recreate or _foreign(change, owner):
+        return False
+    return change.live is not None or (change.ref.group, change.ref.kind) != ("", "Pod")
+
+
+def _outcome(
+    change: Change, answer: KubernetesObject | BundlerError, wanted: Wanted
+) -> Change | Finding:
+    if not isinstance(answer, BundlerError):
+        is_same = change.live is not None and is_same_outcome(answer, change.live)
+        return replace(change, action="unchanged") if is_same else change
+    ref = change.ref
+    if isinstance(answer, NotFound) and change.live is None:
+        is_coming = ref.namespace in wanted.new_namespaces or (
+            (ref.group, ref.kind) in wanted.new_kinds
+        )
+        if is_coming:
+            return change
+    if isinstance(answer, Refused) and "does not support dry run" in answer.message:
+        return change
+    is_immutable = type(answer) is Refused and "immutable" in answer.message
+    if is_immutable and (ref.group, ref.kind) == _JOB:
+        return replace(change, recreate=True, reason="its template changed")
+    return Finding(answer.code, answer.message, object=str(ref), hint=answer.hint)
+
+
+def _raise_all(findings: Sequence[Finding]) -> None:
+    """One error for all findings, of the kind that says most."""
+    if not findings:
+        return
+    rules = {finding.rule for finding in findings}
+    error: type[Refused] = Refused
+    if rules & {"foreign-owner", OwnershipRefused.code}:
+        error = OwnershipRefused
+    elif PermissionRefused.code in rules:
+        error = PermissionRefused
+    first = findings[0]
+    words = (
+        first.message if str(first.object) in first.message else f"{first.object}: {first.message}"
+    )
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    raise error(
+        f"{words}{more}",
+        hint=first.hint or "nothing was changed",
+        findings=sorted(findings, key=str),
+    )
+
+
+# --- deletions and waves ------------------------------------------------------------------------
+
+
+def _deletions(
+    old: Iterable[ObjectRef],
+    live: Mapping[ObjectRef, KubernetesObject],
+    recorded: Inventory,
+    owner: str,
+) -> Iterator[Change]:
+    """What is recorded as ours, not wanted and still there."""
+    for ref in old:
+        obj = live.get(ref)
+        if obj is None:
+            continue
+        uid = recorded.objects[ref]
+        reason = ""
+        if owner_of(obj) != owner:
+            reason = f"belongs to {owner_of(obj) or 'nobody'} by now"
+        elif uid and uid != uid_of(obj):
+            reason = "was made anew by somebody else"
+        elif (ref.group, ref.kind) in KEPT_KINDS:
+            reason = f"a {ref.kind} is never deleted"
+        yield Change(ref, "skipped" if reason else "deleted", None, obj, reason=reason)
+
+
+def _waves(changes: Iterable[Change], deletions: Iterable[Change]) -> Iterator[Wave]:
+    waves: dict[str, list[Change]] = {name: [] for name in WAVES}
+    for change in changes:
+        waves[wave_of(change.ref)].append(change)
+    for name, members in waves.items():
+        if members:
+            yield Wave(name, tuple(sorted(members, key=lambda change: change.ref)))
+    ordered = sorted(deletions, key=lambda c: (-WAVES.index(wave_of(c.ref)), c.ref))
+    if ordered:
+        yield Wave(DELETIONS, tuple(ordered))

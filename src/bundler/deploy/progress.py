@@ -1,0 +1,23 @@
+"""What a run tells while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from bundler.model.objects import ObjectRef
+
+
+class Progress(NamedTuple):
+    """One step: `wave` is where, `word` is an action, `waiting` or `ready`."""
+
+    wave: str
+    word: str
+    ref: ObjectRef
+    message: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.ref} {self.word}{f': {self.message}' if self.message else ''}"
+
+
+OnProgress = Callable[[Progress], None]

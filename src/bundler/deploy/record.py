@@ -1,0 +1,133 @@
+"""Writes what a target keeps of a run: the inventory and the revisions. Nothing else writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from bundler.model.changeset import Change, ChangeSet, Plan
+from bundler.model.inventory import Inventory
+from bundler.model.objects import ObjectRef, owner_of
+from bundler.model.revision import Revision, Status, TargetState, kept
+from bundler.ports import StateWriter
+
+
+def begin(writer: StateWriter, state: TargetState, intended: Revision) -> Revision:
+    """Write a pending revision, before anything changes.
+
+    A pending one of the same digest is continued under its number; any other one was interrupted.
+    """
+    continued: Revision | None = None
+    for revision in state.revisions:
+        if revision.status != "pending":
+            continue
+        if revision.digest == intended.digest and revision == state.latest:
+            continued = revision
+        else:
+            writer.write_revision(
+                revision.ended(
+                    "interrupted", outcome="another release was applied", finished=intended.started
+                )
+            )
+    number = continued.number if continued else _next_number(state)
+    started = continued.started if continued else intended.started
+    who = replace(intended.who, authenticated=writer.authenticated())
+    revision = replace(intended, number=number, started=started, who=who, status="pending")
+    writer.write_revision(revision)
+    return revision
+
+
+def _next_number(state: TargetState) -> int:
+    return max((revision.number for revision in state.revisions), default=0) + 1
+
+
+def intend(writer: StateWriter, recorded: Inventory, plan: Plan, untracked: ObjectRef) -> Inventory:
+    """Write the union of what was and what will be; returns it.
+
+    What is about to be made anew has no UID and no completion yet. `untracked`, the namespace of
+    the state itself, is never recorded.
+    """
+    desired = [change.ref for change in plan.changes if change.desired is not None]
+    anew = {c.ref for c in plan.changes if c.desired and (c.live is None or c.recreate)} - {
+        c.ref for c in plan.changes if c.action == "unchanged"
+    }
+    union = recorded.union(ref for ref in desired if ref != untracked)
+    inventory = Inventory(
+        {ref: "" if ref in anew else uid for ref, uid in union.objects.items()},
+        {ref: digest for ref, digest in union.completed.items() if ref not in anew},
+    )
+    writer.write_inventory(inventory)
+    return inventory
+
+
+def note_completed(
+    writer: StateWriter, inventory: Inventory, completed: Mapping[ObjectRef, str]
+) -> Inventory:
+    """Record Jobs that have completed, where that is news; returns the inventory."""
+    if completed.items() <= inventory.completed.items():
+        return inventory
+    noted = replace(inventory, completed={**inventory.completed, **completed})
+    writer.write_inventory(noted)
+    return noted
+
+
+def advance(writer: StateWriter, revision: Revision, done: Collection[Change]) -> None:
+    """Write the revision ahead of a wave. Raises Locked where somebody else wrote it meanwhile."""
+    writer.write_revision(replace(revision, changes=ChangeSet(tuple(done)).counts()))
+
+
+def settle(
+    writer: StateWriter,
+    inventory: Inventory,
+    plan: Plan,
+    uids: Mapping[ObjectRef, str],
+    owner: str,
+) -> None:
+    """Write the inventory of a run that succeeded: what is wanted, and what was kept of ours."""
+    remaining = {
+        change.ref
+        for change in plan.changes
+        if change.desired is not None
+        or (change.action == "skipped" and change.live and owner_of(change.live) == owner)
+    } & inventory.objects.keys()
+    writer.write_inventory(
+        Inventory(
+            {ref: uids.get(ref) or inventory.objects[ref] for ref in remaining},
+            {ref: text for ref, text in inventory.completed.items() if ref in remaining},
+        )
+    )
+
+
+def end(
+    writer: StateWriter,
+    state: TargetState,
+    revision: Revision,
+    status: Status,
+    *,
+    outcome: str,
+    done: Collection[Change],
+    finished: str,
+    seconds: float,
+) -> Revision:
+    """Write the outcome, then drop the revisions that are too old."""
+    ended = revision.ended(
+        status,
+        outcome=outcome,
+        changes=ChangeSet(tuple(done)).counts(),
+        finished=finished,
+        duration_seconds=round(seconds, 3),
+    )
+    writer.write_revision(ended)
+    revisions = (*(r for r in state.revisions if r.number != ended.number), ended)
+    staying = {each.number for each in kept(revisions)}
+    for each in revisions:
+        if each.number not in staying:
+            writer.drop_revision(each.number)
+    return ended
+
+
+def checked(writer: StateWriter, current: Revision, now: str) -> Revision:
+    """Note that the current release was applied again with nothing to do."""
+    noted = replace(current, last_checked=now)
+    writer.write_revision(noted)
+    return noted

@@ -1,0 +1,118 @@
+"""The git adapter on real repositories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bundler.adapters.git import GitRepository
+from bundler.errors import RenderFailed, SourceInvalid
+from bundler.model.release import ReleaseTag
+from tests.git_history import START, NewCommit, git, make_history
+
+
+@pytest.mark.requirement("B-32")
+def test_every_kind_of_tag_leads_to_its_commit(tmp_path: Path) -> None:
+    commit = make_history(tmp_path, [NewCommit({"f": "0"})])[0]
+    git(tmp_path, "tag", "v1.0.0")
+    git(tmp_path, "tag", "-m", "annotated", "v1.0.1")
+    git(tmp_path, "tag", "-m", "nested", "v1.0.2", "v1.0.1")
+    repository = GitRepository(tmp_path)
+    for name in ("v1.0.0", "v1.0.1", "v1.0.2"):
+        revision = repository.revision(ReleaseTag(name))
+        assert (revision.commit, revision.commit_time) == (commit, START)
+
+
+def test_a_branch_of_the_same_name_does_not_shadow_the_tag(tmp_path: Path) -> None:
+    made = make_history(tmp_path, [NewCommit({"f": "0"}), NewCommit({"f": "1"}, [0])])
+    git(tmp_path, "tag", "v1.0.0", made[0])
+    git(tmp_path, "branch", "v1.0.0", made[1])
+    assert GitRepository(tmp_path).revision(ReleaseTag("v1.0.0")).commit == made[0]
+
+
+def test_a_branch_is_no_tag(tmp_path: Path) -> None:
+    make_history(tmp_path, [NewCommit({"f": "0"})])
+    with pytest.raises(SourceInvalid, match="no tag main"):
+        GitRepository(tmp_path).revision(ReleaseTag("main"))
+
+
+@pytest.mark.requirement("B-31")
+def test_patterns_choose_the_branches_that_count(tmp_path: Path) -> None:
+    made = make_history(tmp_path, [NewCommit({"f": "0"}), NewCommit({"f": "1"}, [0])])
+    git(tmp_path, "branch", "release/1", made[0])
+    git(tmp_path, "branch", "other", made[0])
+    branches = GitRepository(tmp_path).branches(made[1], ["main", "release/*"])
+    assert branches == (("main", "release/1"), ("main",))
+
+
+@pytest.mark.requirement("B-31")
+def test_with_a_remote_only_its_branches_count(tmp_path: Path) -> None:
+    make_history(tmp_path / "origin", [NewCommit({"f": "0"})])
+    git(tmp_path, "clone", "--quiet", "origin", "clone")
+    clone = tmp_path / "clone"
+    (clone / "f").write_text("1")
+    git(clone, "commit", "--quiet", "--all", "-m", "local only")
+    local = git(clone, "rev-parse", "HEAD")
+    assert GitRepository(clone).branches(local, ["main"]) == (("main",), ())
+
+
+def test_a_mirror_counts_its_own_branches(tmp_path: Path) -> None:
+    commit = make_history(tmp_path / "origin", [NewCommit({"f": "0"})])[0]
+    git(tmp_path, "clone", "--quiet", "--mirror", "origin", "mirror")
+    assert GitRepository(tmp_path / "mirror").branches(commit, ["main"]).containing == ("main",)
+
+
+def test_content_is_read_as_git_stores_it(tmp_path: Path) -> None:
+    attributes = "* text eol=crlf ident export-ignore export-subst\n"
+    tree = {".gitattributes": attributes, "a/f": "$Id$ $Format:%H$\n", "run": "x", "l": "a/f"}
+    commit = make_history(tmp_path, [NewCommit(tree, modes={"run": "100755", "l": "120000"})])[0]
+    repository = GitRepository(tmp_path)
+    assert repository.read(commit, "a/f") == b"$Id$ $Format:%H$\n"
+    assert repository.read(commit, "a") is None
+    assert repository.read(commit, "b") is None
+    with repository.exported(commit) as root:
+        exported = Path(root)
+        found = {str(p.relative_to(exported)) for p in exported.rglob("*") if not p.is_dir()}
+        assert found == set(tree)
+        assert (exported / "a/f").read_text() == "$Id$ $Format:%H$\n"
+        assert (exported / "l").resolve() == exported / "a/f"
+    assert not exported.exists()
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../x", "../..", "a/../../../x"])
+def test_a_link_out_of_the_tree_is_refused(tmp_path: Path, target: str) -> None:
+    tree = {"d/link": target, "d/fine": "..", "f": "0"}
+    modes = {"d/link": "120000", "d/fine": "120000"}
+    commit = make_history(tmp_path, [NewCommit(tree, modes=modes)])[0]
+    with pytest.raises(RenderFailed) as raised, GitRepository(tmp_path).exported(commit):
+        pass
+    assert [finding.file for finding in raised.value.findings] == ["d/link"]
+
+
+def test_settings_of_the_repository_run_nothing(tmp_path: Path) -> None:
+    commit = make_history(tmp_path, [NewCommit({"f": "0"})])[0]
+    canary = tmp_path / "canary"
+    script = tmp_path / "script"
+    script.write_text(f"#!/bin/sh\ntouch {canary}\n")
+    script.chmod(0o755)
+    for key in ("core.fsmonitor", "core.pager", "diff.external", "core.sshCommand"):
+        git(tmp_path, "config", key, str(script))
+    git(tmp_path, "tag", "v1.0.0")
+    repository = GitRepository(tmp_path)
+    repository.revision(ReleaseTag("v1.0.0"))
+    repository.history(commit, ["f"])
+    repository.read(commit, "f")
+    assert not canary.exists()
+
+
+def test_a_repository_is_found_from_below(tmp_path: Path) -> None:
+    make_history(tmp_path, [NewCommit({"f": "0"})])
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    assert GitRepository(tmp_path / "deep" / "er").root == tmp_path
+
+
+def test_no_repository_is_a_clear_error(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(SourceInvalid, match="not in a git repository"):
+            GitRepository(path)
