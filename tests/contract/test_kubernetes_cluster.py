@@ -92,8 +92,8 @@ def test_objects_that_exist_are_read_with_their_kind(
     cluster: KubernetesCluster, namespace: str, number: int
 ) -> None:
     objects = [config_map(namespace, f"map-{n}", number=str(n)) for n in range(number)]
-    for obj in objects:
-        cluster.apply(obj)
+    for each in objects:
+        cluster.apply(each)
     wanted = dict.fromkeys(map(ObjectRef.of, objects), "v1")
     absent = ObjectRef("", "ConfigMap", namespace, "absent")
     live = cluster.live({**wanted, absent: ""})
@@ -151,12 +151,8 @@ def test_an_apply_creates_and_changes_and_a_dry_run_does_not(
     assert created["metadata"]["managedFields"][0]["manager"] == "bundler"
     changed = cluster.apply(config_map(namespace, "settings", size="large"))
     assert changed["data"] == {"size": "large"}
-    assert (
-        cluster.apply(changed_again := config_map(namespace, "settings", size="large"))["metadata"][
-            "resourceVersion"
-        ]
-        == (changed["metadata"]["resourceVersion"])
-    ), changed_again
+    again = cluster.apply(config_map(namespace, "settings", size="large"))
+    assert again["metadata"]["resourceVersion"] == changed["metadata"]["resourceVersion"]
 
 
 def test_a_field_that_somebody_else_manages_is_refused(
@@ -415,7 +411,7 @@ def test_it_says_who_we_are(limited: KubernetesConnection, namespace: str) -> No
 
 
 def test_objects_stay_as_they_are_written(cluster: KubernetesCluster, namespace: str) -> None:
-    odd = 'Grüße \x7f \u2028 \U0001f680 "quoted" \\n'
+    odd = 'Grüße \x07 \x7f \x85 \u2028\u2029 \ufeff \U0001f680 "quoted" \\n\t\r\n 2\n'
     applied = cluster.apply(config_map(namespace, "odd", text=odd))
     assert applied["data"] == {"text": odd}
     assert json.loads(json.dumps(applied)) == applied

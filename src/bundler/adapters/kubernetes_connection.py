@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import ssl
 import threading
 import time
@@ -45,6 +46,7 @@ _ATTEMPTS = 6
 _MAX_DELAY = 10.0
 _RETRIED = frozenset({429, 502, 503, 504})
 _JSON = "application/json"
+_NOT_IN_YAML = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 class Answer(NamedTuple):
@@ -127,7 +129,7 @@ class KubernetesConnection:
         content = None
         if body is not None:
             headers["Content-Type"] = content_type
-            content = json.dumps(body, separators=(",", ":")).encode()
+            content = _encode(body)
         timeout = urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds)
 
         for attempt in range(1, attempts + 1):
@@ -320,6 +322,12 @@ def _proxy_pool(proxy: str, options: Mapping[str, Any]) -> urllib3.PoolManager:
         raise NoConnection(
             "the proxy of the cluster is not a proxy's URL", hint="such as http://proxy:3128"
         ) from error
+
+
+def _encode(body: object) -> bytes:
+    """JSON that is YAML too, as apply patches are read: no escapes of surrogate pairs."""
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return _NOT_IN_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode()
 
 
 def _is_passing(error: HTTPError) -> bool:

@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bundler.errors import NoConnection
 from bundler.manifests import InvalidYaml, read_documents
+from bundler.model.connection import TargetConnection
 from bundler.model.finding import Finding
 from bundler.ports import DocumentSchemas
-
-
-@dataclass(frozen=True)
-class TargetConnection:
-    """How a target is reached: a folder, a pod's own account, or a context of a kubeconfig."""
-
-    context: str | None = None
-    kubeconfig: str | None = None
-    in_cluster: bool = False
-    directory: Path | None = None
-    cluster: str | None = None
-    """UID of the kube-system namespace that must be found there."""
-
-    @property
-    def is_given(self) -> bool:
-        return bool(self.context or self.kubeconfig or self.in_cluster or self.directory)
 
 
 def read(path: Path, schemas: DocumentSchemas) -> Mapping[str, TargetConnection]:
@@ -53,6 +37,6 @@ def _connection(folder: Path, settings: Mapping[str, Any]) -> TargetConnection:
         settings.get("context"),
         str(folder / kubeconfig) if kubeconfig else None,
         settings.get("inCluster", False),
-        folder / directory if directory else None,
+        str(folder / directory) if directory else None,
         settings.get("cluster"),
     )

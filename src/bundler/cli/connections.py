@@ -9,6 +9,8 @@ from pathlib import Path
 
 from bundler.cli import wiring
 from bundler.errors import NoConnection, UsageError
+from bundler.model.connection import Destination, TargetConnection
+from bundler.model.revision import TargetState
 from bundler.ports import DeployTarget
 
 
@@ -21,14 +23,18 @@ class ConnectionFlags:
     state_namespace: str | None = None
 
     @property
-    def direct(self) -> wiring.TargetConnection:
+    def direct(self) -> TargetConnection:
         """The one connection that the flags themselves name."""
-        return wiring.TargetConnection(self.context, self.kubeconfig, False, self.directory)
+        return TargetConnection(
+            self.context,
+            self.kubeconfig,
+            directory=str(self.directory) if self.directory else None,
+        )
 
 
 @contextmanager
 def connected(
-    flags: ConnectionFlags, destinations: Sequence[wiring.Destination], lock_seconds: float = 0
+    flags: ConnectionFlags, destinations: Sequence[Destination], lock_seconds: float = 0
 ) -> Iterator[list[DeployTarget]]:
     """The targets behind destinations, in their order.
 
@@ -41,7 +47,33 @@ def connected(
         yield targets
 
 
-def _ways(flags: ConnectionFlags, places: Sequence[str]) -> list[wiring.TargetConnection]:
+def states(
+    flags: ConnectionFlags, environment: str | None, target: str | None
+) -> list[tuple[str, str, str, TargetState]]:
+    """What was applied, by everything that the connections lead to. Raises NoConnection."""
+    if flags.direct.is_given:
+        found = wiring.target_states(flags.direct, flags.state_namespace)
+    elif flags.targets_file:
+        listed = wiring.targets_file(flags.targets_file)
+        found = [
+            state
+            for place, way in listed.items()
+            for state in wiring.target_states(way, flags.state_namespace)
+            if place == f"{state[1]}/{state[2]}"
+        ]
+    else:
+        raise NoConnection("no connection", hint=_HINT)
+    return [
+        state for state in found if environment in (None, state[1]) and target in (None, state[2])
+    ]
+
+
+_HINT = (
+    "name one with --context, --kubeconfig ($KUBECONFIG), --directory, or --targets targets.yaml"
+)
+
+
+def _ways(flags: ConnectionFlags, places: Sequence[str]) -> list[TargetConnection]:
     given = flags.direct
     if given.is_given:
         if flags.targets_file:
@@ -52,7 +84,6 @@ def _ways(flags: ConnectionFlags, places: Sequence[str]) -> list[wiring.TargetCo
     if missing:
         raise NoConnection(
             f"no connection to {', '.join(missing)}",
-            hint="name one with --context, --kubeconfig ($KUBECONFIG), --directory, or "
-            "--targets targets.yaml",
+            hint=_HINT,
         )
     return [listed[place] for place in places]

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bundler.cli.output import FORMAT, Format
+from bundler.errors import UsageError
+
+_NUMBER = r"\d+(?:\.\d+)?"
+_DURATION = re.compile(
+    rf"(?P<plain>{_NUMBER})|(?:(?P<h>{_NUMBER})h)?(?:(?P<m>{_NUMBER})m)?(?:(?P<s>{_NUMBER})s)?"
+)
 
 
 def _remember_format(value: Format) -> Format:
     FORMAT.set(value)
     return value
+
+
+def _seconds(text: str | float) -> float:
+    """Seconds of `90s`, `10m`, `1h30m` or a plain number."""
+    parts = _DURATION.fullmatch(str(text))
+    if not parts or not str(text):
+        raise UsageError(f"{text!r} is no duration", hint="such as 90s, 10m or 1h30m")
+    if parts["plain"]:
+        return float(parts["plain"])
+    hours, minutes, seconds = (float(parts[unit] or 0) for unit in "hms")
+    return hours * 3600 + minutes * 60 + seconds
 
 
 OutputFormat = Annotated[
@@ -95,5 +113,38 @@ StateNamespace = Annotated[
         "--state-namespace",
         envvar="BUNDLER_STATE_NAMESPACE",
         help="Where revisions and inventory are kept; the target's namespace by default.",
+    ),
+]
+Namespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        "-n",
+        envvar="BUNDLER_STATE_NAMESPACE",
+        help="Where to look for revisions; the whole cluster by default.",
+    ),
+]
+OnlyEnvironment = Annotated[str | None, typer.Option("--env", help="Only this environment.")]
+OnlyTarget = Annotated[str | None, typer.Option("--target", help="Only this target.")]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        envvar="BUNDLER_TIMEOUT",
+        parser=_seconds,
+        metavar="DURATION",
+        help="How long to wait until everything is ready, as in 90s or 10m.",
+        show_default="10m",
+    ),
+]
+LockTimeout = Annotated[
+    float,
+    typer.Option(
+        "--lock-timeout",
+        envvar="BUNDLER_LOCK_TIMEOUT",
+        parser=_seconds,
+        metavar="DURATION",
+        help="How long to wait for somebody else's apply to end.",
+        show_default="0s",
     ),
 ]

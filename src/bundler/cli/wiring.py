@@ -5,38 +5,32 @@ Adapters are imported when they are needed: a folder registry costs no HTTP libr
 
 from __future__ import annotations
 
+import getpass
 import os
+import secrets
+import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundler.adapters.targets_file import TargetConnection
+from bundler.deploy.progress import OnProgress
+from bundler.deploy.result import Runner
+from bundler.deploy.rollout import Limits
 from bundler.errors import Refused, SourceInvalid, UsageError
+from bundler.model.changeset import Plan
+from bundler.model.connection import Destination, TargetConnection
 from bundler.model.project import PROJECT_FILE, Project
 from bundler.model.reference import ArtifactReference, InvalidReference, Repository, is_tag
 from bundler.model.release import InvalidTag, ReleaseTag
-from bundler.model.revision import TargetState
+from bundler.model.revision import TargetState, Who
 from bundler.ports import ArtifactRegistry, DeployTarget, DocumentSchemas
 from bundler.publish.flow import Parts
 
 if TYPE_CHECKING:
     from bundler.adapters.kubernetes_connection import KubernetesConnection
-
-
-@dataclass(frozen=True)
-class Destination:
-    """What names a target, and the namespace that its objects go to."""
-
-    project: str
-    environment: str
-    target: str
-    namespace: str
-
-    @property
-    def place(self) -> str:
-        return f"{self.environment}/{self.target}"
 
 
 def release_tag(given: str | None) -> ReleaseTag:
@@ -165,6 +159,40 @@ def _project_at_hand() -> Project:
     return project_file.parse(text, root, DocumentSchemas(), KubernetesSchemas())
 
 
+# --- whoever runs us ----------------------------------------------------------------------------
+
+
+def runner(on_plan: Callable[[Plan], bool], on_progress: OnProgress, limits: Limits) -> Runner:
+    who = _who()
+    return Runner(
+        who=who,
+        holder=f"{who.claimed} {secrets.token_hex(4)}",
+        clock=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        monotonic=time.monotonic,
+        on_plan=on_plan,
+        on_progress=on_progress,
+        limits=limits,
+    )
+
+
+def _who() -> Who:
+    """What the environment claims: the CI system's actor and job, or the user and machine."""
+    variables = os.environ
+    actor = variables.get("GITHUB_ACTOR") or variables.get("GITLAB_USER_LOGIN")
+    job = variables.get("CI_JOB_URL")
+    if run := variables.get("GITHUB_RUN_ID"):
+        server, repository = variables.get("GITHUB_SERVER_URL"), variables.get("GITHUB_REPOSITORY")
+        job = f"{server}/{repository}/actions/runs/{run}"
+    return Who(claimed=actor or f"{_user()}@{socket.gethostname()}", job=job)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user often has no name
+        return str(os.getuid())
+
+
 # --- targets ------------------------------------------------------------------------------------
 
 
@@ -195,11 +223,15 @@ def _open_target(
     lock_seconds: float,
     opened: ExitStack,
 ) -> DeployTarget:
-    names = (destination.project, destination.environment, destination.target)
     if way.directory:
         from bundler.adapters.directory_target import DirectoryTarget
 
-        return DirectoryTarget(way.directory, *names)
+        return DirectoryTarget(
+            Path(way.directory),
+            project=destination.project,
+            environment=destination.environment,
+            target=destination.target,
+        )
     from bundler.adapters.kubernetes_cluster import KubernetesCluster
 
     return KubernetesCluster(
@@ -214,10 +246,11 @@ def _open_target(
 
 
 def _connect(way: TargetConnection) -> KubernetesConnection:
+    from bundler.adapters.kubernetes_cluster import cluster_uid
     from bundler.adapters.kubernetes_connection import connect
 
     connection = connect(context=way.context, kubeconfig=way.kubeconfig, in_cluster=way.in_cluster)
-    if way.cluster and connection.cluster_id() != way.cluster:
+    if way.cluster and cluster_uid(connection) != way.cluster:
         raise Refused(
             f"{connection.server} is not the cluster that targets.yaml names",
             hint="the UID of its kube-system namespace is another: correct the connection",
@@ -232,7 +265,7 @@ def target_states(
     if flags.directory:
         from bundler.adapters import directory_target
 
-        return directory_target.find_states(flags.directory)
+        return directory_target.find_states(Path(flags.directory))
     from bundler.adapters import kubernetes_state
 
     with _connect(flags) as connection:

@@ -51,10 +51,9 @@ def is_same_outcome(result: KubernetesObject, live: KubernetesObject) -> bool:
 
 def _outcome(obj: KubernetesObject) -> Mapping[str, Any]:
     unstable = ("managedFields", "resourceVersion", "generation")
-    metadata = {k: v for k, v in obj["metadata"].items() if k not in unstable}
-    return {k: v for k, v in obj.items() if k not in ("status", "metadata")} | {
-        "metadata": metadata
-    }
+    metadata = {key: value for key, value in obj["metadata"].items() if key not in unstable}
+    rest = {key: value for key, value in obj.items() if key not in ("status", "metadata")}
+    return {**rest, "metadata": metadata}
 
 
 def _is_same(owned: Mapping[str, Any], desired: Any, live: Any, path: tuple[str, ...]) -> bool:

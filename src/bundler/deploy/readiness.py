@@ -112,17 +112,26 @@ def _deployment(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Readiness
         return Failed(told(progressing))
     if spec.get("paused"):
         return Ready("paused")
+    problem = _rolling_out(spec, status)
+    if not problem and "progressDeadlineSeconds" in spec:
+        is_over = progressing.get("reason") == "NewReplicaSetAvailable"
+        problem = "" if is_over else "its new ReplicaSet is not available"
+    if not problem and not is_true(status, "Available"):
+        problem = "is not available"
+    return InProgress(problem) if problem else Ready()
+
+
+def _rolling_out(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str:
+    """What is left of a Deployment's rollout; empty when it is over."""
     wanted, there = _count(spec, "replicas", 1), _count(status, "replicas")
     updated, available = _count(status, "updatedReplicas"), _count(status, "availableReplicas")
     if updated < wanted:
-        return InProgress(f"{updated} of {wanted} replicas are updated")
+        return f"{updated} of {wanted} replicas are updated"
     if there > updated:
-        return InProgress(f"{there - updated} old replicas are still there")
+        return f"{there - updated} old replicas are still there"
     if available < wanted or _count(status, "readyReplicas") < wanted:
-        return InProgress(f"{available} of {wanted} replicas are available")
-    if "progressDeadlineSeconds" in spec and progressing.get("reason") != "NewReplicaSetAvailable":
-        return InProgress("its new ReplicaSet is not available")
-    return Ready() if is_true(status, "Available") else InProgress("not available")
+        return f"{available} of {wanted} replicas are available"
+    return ""
 
 
 def _stateful_set(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Readiness:

@@ -1,4 +1,4 @@
-"""Writes what a target keeps of a run: the inventory and the revisions. Nothing else writes them."""
+"""Writes what a target keeps of a run: inventory and revisions. Nothing else writes them."""
 
 from __future__ import annotations
 

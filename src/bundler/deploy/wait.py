@@ -19,7 +19,7 @@ _TICK = 1.0
 
 
 def wave_subjects(plan: Plan, wave: Wave) -> frozenset[ObjectRef]:
-    """What is waited for after a wave, unchanged objects too: an interrupted run may have left them.
+    """What is waited for after a wave; unchanged objects too, as an interrupted run leaves them.
 
     A volume claim may be bound only when its first consumer is scheduled, so claims are waited for
     with the last wave that applies anything, and only those that something of the release uses.
@@ -200,4 +200,4 @@ def _not_ready(view: _View, limits: Limits) -> NotReady:
 
 def _hint(ref: ObjectRef) -> str:
     place = f" -n {ref.namespace}" if ref.namespace else ""
-    return f"kubectl describe {ref.kind.lower()} {ref.name}{place} shows more; what runs already is kept"
+    return f"kubectl describe {ref.kind.lower()} {ref.name}{place} shows more"

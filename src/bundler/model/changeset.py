@@ -56,6 +56,12 @@ class Plan:
         """Whether applying it would change nothing."""
         return all(change.action in ("unchanged", "skipped") for change in self.changes)
 
+    def is_same_as(self, other: Plan) -> bool:
+        """Whether both would do the same to the same objects."""
+        return [(c.ref, c.action) for c in self.changes] == [
+            (c.ref, c.action) for c in other.changes
+        ]
+
 
 @dataclass(frozen=True)
 class ChangeSet:
@@ -63,6 +69,6 @@ class ChangeSet:
 
     changes: tuple[Change, ...] = ()
 
-    def counts(self) -> Mapping[Action, int]:
+    def counts(self) -> Mapping[str, int]:
         counted = Counter(change.action for change in self.changes)
         return {action: counted[action] for action in ACTIONS}

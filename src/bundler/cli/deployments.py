@@ -1,0 +1,165 @@
+"""Plans, applies and revisions, as values (docs/results.md) and as lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from bundler.cli import output
+from bundler.cli.output import coloured, error_value, printable, short, table
+from bundler.deploy.progress import Progress
+from bundler.deploy.result import TargetResult
+from bundler.model.bundle import VerifiedBundle
+from bundler.model.changeset import ChangeSet, Plan
+from bundler.model.revision import Revision, TargetState
+
+State = tuple[str, str, str, TargetState]
+"""Project, environment, target, and what is known of it."""
+_SERIOUSNESS = (5, 4, 1, 6, 2, 0)
+_COLOURS = {"created": "green", "configured": "yellow", "deleted": "red", "skipped": "dim"}
+
+
+# --- apply --------------------------------------------------------------------------------------
+
+
+def note_plan(plan: Plan) -> None:
+    """The plan, without what stays as it is."""
+    for line in plan_lines(plan.environment, plan.target, ChangeSet(plan.changes)):
+        output.note(line)
+
+
+def plan_lines(environment: str, target: str, changes: ChangeSet) -> Iterator[str]:
+    yield f"plan for {environment}/{target}: {counted(changes.counts())}"
+    for change in changes.changes:
+        if change.action != "unchanged":
+            reason = f" ({printable(change.reason)})" if change.reason else ""
+            action = coloured(f"{change.action:<10}", _COLOURS[change.action])
+            yield f"  {action} {printable(str(change.ref))}{reason}"
+
+
+def counted(counts: Mapping[Any, int]) -> str:
+    shown = ", ".join(f"{count} {action}" for action, count in counts.items() if count)
+    return shown or "nothing"
+
+
+def note_progress(progress: Progress) -> None:
+    if progress.word != "unchanged":
+        output.note(f"  {printable(str(progress))}")
+
+
+def apply_value(
+    bundle: VerifiedBundle, environment: str, results: Iterable[TargetResult]
+) -> dict[str, Any]:
+    return {
+        "release": bundle.release.value["tag"],
+        "digest": str(bundle.digest),
+        "environment": environment,
+        "targets": [
+            result.as_dict() | {"error": error_value(result.error) if result.error else None}
+            for result in results
+        ],
+    }
+
+
+def apply_lines(
+    bundle: VerifiedBundle, environment: str, results: Iterable[TargetResult]
+) -> Iterator[str]:
+    tag = bundle.release.value["tag"]
+    for result in results:
+        place = f"{environment}/{result.target}"
+        if result.status == "planned":
+            yield from plan_lines(environment, result.target, result.changes)
+            continue
+        numbered = f", revision {result.revision}" if result.revision else ""
+        seconds = f" in {result.seconds:.1f} s" if result.seconds is not None else ""
+        outcome = "not applied" if result.status == "skipped" else result.status
+        ready = f" and {result.outcome}" if result.status == "succeeded" else ""
+        changes = counted(result.changes.counts())
+        yield f"{place}: {tag} {outcome}{ready}{numbered}: {changes}{seconds}"
+        if result.not_started:
+            yield f"  not started: {', '.join(str(change.ref) for change in result.not_started)}"
+
+
+def note_errors(results: Iterable[TargetResult]) -> None:
+    """Errors of targets; in other formats than text they are part of the value."""
+    if output.FORMAT.get() is output.Format.text:
+        for result in results:
+            if result.error:
+                output.show_error(result.error)
+
+
+def exit_code(results: Iterable[TargetResult]) -> int:
+    """The most serious of the targets' exit codes."""
+    codes = {result.error.exit_code if result.error else 0 for result in results}
+    return next((code for code in _SERIOUSNESS if code in codes), 0)
+
+
+# --- status and history -------------------------------------------------------------------------
+
+
+def status_value(states: Iterable[State]) -> dict[str, Any]:
+    return {
+        "targets": [
+            {
+                "project": project,
+                "environment": environment,
+                "target": target,
+                "current": state.current.as_dict() if state.current else None,
+                "latest": state.latest.as_dict() if state.latest else None,
+            }
+            for project, environment, target, state in states
+        ]
+    }
+
+
+def status_lines(states: Sequence[State]) -> list[str]:
+    rows = []
+    for project, environment, target, state in states:
+        current, latest = state.current, state.latest
+        now = ("-", "-", "-", "-", "-")
+        if current:
+            identity = (short(current.digest), short(current.commit))
+            now = (current.tag, current.outcome, current.finished or "-", *identity)
+        last = f"{latest.tag} {latest.status}" if latest else "-"
+        rows.append((project, f"{environment}/{target}", *now, last))
+    heads = ("PROJECT", "TARGET", "CURRENT", "OUTCOME", "SINCE", "DIGEST", "COMMIT", "LAST APPLY")
+    return table(rows, heads) if rows else ["nothing was applied here"]
+
+
+def history_value(states: Iterable[State]) -> dict[str, Any]:
+    return {
+        "targets": [
+            {
+                "project": project,
+                "environment": environment,
+                "target": target,
+                "revisions": [revision.as_dict() for revision in state.revisions],
+            }
+            for project, environment, target, state in states
+        ]
+    }
+
+
+def history_lines(states: Sequence[State]) -> Iterator[str]:
+    if not states:
+        yield "nothing was applied here"
+    for project, environment, target, state in states:
+        yield f"{project} {environment}/{target}"
+        rows = [_revision_row(revision) for revision in reversed(state.revisions)]
+        heads = ("REVISION", "RELEASE", "STATUS", "STARTED", "SECONDS", "DIGEST", "CHANGES", "BY")
+        yield from table(rows, heads)
+        yield from (f"  v{r.number}: {r.outcome}" for r in state.revisions if r.status == "failed")
+
+
+def _revision_row(revision: Revision) -> tuple[object, ...]:
+    seconds = revision.duration_seconds
+    return (
+        revision.number,
+        revision.tag,
+        revision.status,
+        revision.started,
+        "-" if seconds is None else f"{seconds:.1f}",
+        short(revision.digest),
+        counted({action: n for action, n in revision.changes.items() if action != "unchanged"}),
+        revision.who.authenticated or revision.who.claimed or "-",
+    )

@@ -1,0 +1,70 @@
+"""What a run is given besides the bundle and the target, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bundler.deploy.progress import OnProgress
+from bundler.deploy.rollout import Limits
+from bundler.errors import BundlerError
+from bundler.model.changeset import Change, ChangeSet, Plan
+from bundler.model.revision import Who
+
+ResultStatus = Literal["planned", "unchanged", "succeeded", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Who applies, by which clocks, and whom to tell."""
+
+    who: Who
+    holder: str
+    """Names us to others who wait for the lock."""
+    clock: Callable[[], str]
+    """Now, as RFC 3339 in UTC."""
+    monotonic: Callable[[], float]
+    on_plan: Callable[[Plan], bool]
+    """Shows the plan; False stops before anything is changed."""
+    on_progress: OnProgress = lambda _: None
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class TargetResult:
+    """What became of one target; `error` is None where nothing went wrong."""
+
+    target: str
+    status: ResultStatus
+    revision: int | None = None
+    outcome: str = ""
+    """`ready`, `written`, or the cause of a failure."""
+    changes: ChangeSet = field(default_factory=ChangeSet)
+    not_started: tuple[Change, ...] = ()
+    """What an error kept from being sent."""
+    seconds: float | None = None
+    error: BundlerError | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As schemas/result-apply.json has it."""
+        return {
+            "target": self.target,
+            "revision": self.revision,
+            "status": self.status,
+            "outcome": self.outcome,
+            "changes": dict(self.changes.counts()),
+            "objects": [change.as_dict() for change in self.changes.changes],
+            "notStarted": [str(change.ref) for change in self.not_started],
+            "durationSeconds": self.seconds,
+            "error": _error_value(self.error) if self.error else None,
+        }
+
+
+def _error_value(error: BundlerError) -> dict[str, Any]:
+    return {
+        "code": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "findings": [finding.as_dict() for finding in error.findings],
+    }

@@ -1,0 +1,35 @@
+"""Where a target is, for the runner that applies; a bundle never knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Destination:
+    """What names a target, and the namespace that its objects go to."""
+
+    project: str
+    environment: str
+    target: str
+    namespace: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.environment}/{self.target}"
+
+
+@dataclass(frozen=True)
+class TargetConnection:
+    """How a target is reached: a folder, a pod's own account, or a context of a kubeconfig."""
+
+    context: str | None = None
+    kubeconfig: str | None = None
+    in_cluster: bool = False
+    directory: str | None = None
+    cluster: str | None = None
+    """UID of the kube-system namespace that must be found there."""
+
+    @property
+    def is_given(self) -> bool:
+        return bool(self.context or self.kubeconfig or self.in_cluster or self.directory)
