@@ -10,11 +10,11 @@ import random
 import re
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from time import sleep
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
@@ -59,10 +59,6 @@ class Answer(NamedTuple):
         return 200 <= self.status < 300
 
 
-class Gone(Exception):
-    """A watch cannot go on from its resourceVersion."""
-
-
 def connect(
     *,
     context: str | None = None,
@@ -89,8 +85,8 @@ class KubernetesConnection:
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
-        generation, endpoint, _, _ = credentials.current()
-        self._pools = {generation: _Pools(endpoint)}
+        self._generation, endpoint, _, _ = credentials.current()
+        self._pools = _Pools(endpoint)
         self._lock = threading.Lock()
         self.server = endpoint.server
         """Scheme, host and path, as messages may show them."""
@@ -103,8 +99,7 @@ class KubernetesConnection:
 
     def close(self) -> None:
         with self._lock:
-            for pools in self._pools.values():
-                pools.clear()
+            self._pools.clear()
 
     def request(
         self,
@@ -149,7 +144,7 @@ class KubernetesConnection:
 
     @contextmanager
     def stream(self, path: str, query: Mapping[str, str]) -> Iterator[WatchStream]:
-        """The events of a watch, on a connection of its own. Raises as `request`, and Gone."""
+        """The events of a watch, on a connection of its own. Raises as `request`."""
         timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
         try:
             response = self._send(
@@ -209,13 +204,12 @@ class KubernetesConnection:
         )
 
     def _pools_of(self, generation: int, endpoint: Endpoint) -> _Pools:
+        """New ones for new credentials: certificates may change in files whose names do not."""
         with self._lock:
-            if generation not in self._pools:
-                for old in self._pools.values():
-                    old.clear()
-                # Certificates may have changed in files whose names did not.
-                self._pools = {generation: _Pools(endpoint)}
-            return self._pools[generation]
+            if generation > self._generation:
+                self._pools.clear()
+                self._pools, self._generation = _Pools(endpoint), generation
+            return self._pools
 
     def _answer(self, response: urllib3.BaseHTTPResponse) -> Answer:
         content = response.data
@@ -342,7 +336,7 @@ def _pause(attempt: int, retry_after: str) -> None:
     backoff = 0.2 * 2 ** (attempt - 1)
     # Jitter: sixteen threads that were refused together shall not come back together.
     delay = min(max(asked, backoff), _MAX_DELAY) * random.uniform(1.0, 1.5)  # noqa: S311
-    time.sleep(delay)
+    sleep(delay)
 
 
 _REASONS: tuple[tuple[type[HTTPError], str], ...] = (

@@ -132,12 +132,19 @@ def load_kubeconfig(kubeconfig: str | None, context: str | None) -> Loaded:
             kube_config.load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=paths, context=chosen.context, client_configuration=configuration
             )
+        _check_exec_plugin(chosen, configuration, messages)
     except (ConfigException, OSError) as error:
         raise _unusable(paths, _spoken([str(error)])) from error
     except NoConnection:
         raise
     except Exception as error:  # the loader trusts the shape of what it reads
         raise _unusable(paths, "") from error
+    proxy = chosen.cluster.get("proxy-url")
+    endpoint = _endpoint(configuration, str(proxy) if proxy else None)
+    return Loaded(configuration, endpoint, tuple(_impersonation(chosen.user)))
+
+
+def _check_exec_plugin(chosen: _Chosen, configuration: Any, messages: list[str]) -> None:
     if "exec" in chosen.user and not configuration.api_key and not configuration.cert_file:
         command = Path(str(chosen.user["exec"].get("command", ""))).name
         raise NoConnection(
@@ -145,9 +152,6 @@ def load_kubeconfig(kubeconfig: str | None, context: str | None) -> Loaded:
             f"{_spoken(messages)}",
             hint="run it by hand; most need a login first",
         )
-    proxy = chosen.cluster.get("proxy-url")
-    endpoint = _endpoint(configuration, str(proxy) if proxy else None)
-    return Loaded(configuration, endpoint, tuple(_impersonation(chosen.user)))
 
 
 class _Chosen(NamedTuple):

@@ -18,6 +18,7 @@ from bundler.errors import (
 )
 
 _MAX_TEXT = 1000
+_MAX_CAUSE = 200
 _RBAC = re.compile(
     r'[Uu]ser .*(cannot \S+ (resource|path) "|is attempting to grant RBAC)', re.DOTALL
 )
@@ -45,7 +46,7 @@ def refusal(answer: Answer, what: str, *, is_secret: bool = False) -> BundlerErr
     is_object_bad = "webhook" in told or _BAD_OBJECT.match(text_of(answer))
     if answer.status == 429 or (answer.status >= 500 and not is_object_bad):
         return Unreachable(f"{what}: {told}", hint="the cluster has a problem; try again")
-    is_immutable = "immutable" in text_of(answer)
+    is_immutable = "immutable" in told
     return Refused(
         f"{what}: {told}",
         hint="delete the object first, or give the new one another name" if is_immutable else None,
@@ -79,7 +80,8 @@ def _causes(answer: Answer) -> Iterator[Mapping[str, Any]]:
 
 def _told(answer: Answer, is_secret: bool) -> str:
     if not is_secret:
-        return text_of(answer)
+        wrong = [_cause(cause) for cause in _causes(answer) if cause.get("field")]
+        return "; ".join(wrong) if answer.status == 422 and wrong else text_of(answer)
     webhook = _WEBHOOK.search(text_of(answer))
     if webhook:
         return f"admission webhook {webhook[1]} says no"
@@ -89,6 +91,14 @@ def _told(answer: Answer, is_secret: bool) -> str:
     if named:
         return f"the cluster does not accept {named}"
     return f"the cluster answers {answer.status} {answer.document.get('reason') or ''}".rstrip()
+
+
+def _cause(cause: Mapping[str, Any]) -> str:
+    """One wrong field; of a long value that the server quotes, only what is wrong with it."""
+    message = " ".join(str(cause.get("message") or "").split())
+    if len(message) > _MAX_CAUSE:
+        message = message.rpartition(": ")[2][:_MAX_CAUSE]
+    return f"{cause['field']}: {message}"
 
 
 def _conflict(answer: Answer, what: str) -> BundlerError:

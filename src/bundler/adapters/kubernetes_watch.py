@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from bundler.adapters.kubernetes_connection import (
     Answer,
-    Gone,
     KubernetesConnection,
     WatchStream,
 )
@@ -30,6 +29,10 @@ _BESIDES = (("", "Pod", ""), ("apps", "ReplicaSet", ""), ("", "Event", "type=War
 """What tells why a workload is not ready."""
 
 _Found = queue.SimpleQueue[Observation | BundlerError]
+
+
+class Gone(Exception):
+    """A watch cannot go on from its resourceVersion."""
 
 
 class _Subject(NamedTuple):

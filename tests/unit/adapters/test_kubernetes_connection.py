@@ -41,7 +41,7 @@ def connection(server: ScriptedServer, tmp_path: Path) -> Iterator[KubernetesCon
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What was waited, without waiting."""
     waited: list[float] = []
-    monkeypatch.setattr(kubernetes_connection.time, "sleep", waited.append)
+    monkeypatch.setattr(kubernetes_connection, "sleep", waited.append)
     return waited
 
 

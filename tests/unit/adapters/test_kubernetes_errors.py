@@ -30,7 +30,7 @@ def status(code: int, message: str, *causes: dict[str, str]) -> Answer:
     [
         (status(400, "strict decoding error: unknown field"), Refused),
         (status(400, WEBHOOK), Refused),
-        (status(403, 'pods is forbidden: User "me" cannot list resource "pods"'), PermissionRefused),
+        (status(403, 'User "me" cannot list resource "pods" in API group'), PermissionRefused),
         (status(403, 'roles "r" is forbidden: user "me" (groups=["a"]) is attempting to grant RBAC '
                      "permissions not currently held"), PermissionRefused),
         (status(403, 'pods "p" is forbidden: exceeded quota: q, requested: pods=1'), Refused),
@@ -38,8 +38,7 @@ def status(code: int, message: str, *causes: dict[str, str]) -> Answer:
         (status(403, WEBHOOK), Refused),
         (status(404, 'namespaces "x" not found'), NotFound),
         (status(409, "object is being deleted"), Refused),
-        (status(409, "Apply failed", {"reason": "FieldManagerConflict", "field": ".spec",
-                                      "message": 'conflict with "hpa" using v1'}), OwnershipRefused),
+        (status(409, "Apply failed", {"reason": "FieldManagerConflict"}), OwnershipRefused),
         (status(422, "invalid"), Refused),
         (status(429, "slow down"), Unreachable),
         (status(500, "etcdserver: leader changed"), Unreachable),
