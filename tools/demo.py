@@ -17,8 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tools.build import binary_path  # noqa: E402
-from tools.control_plane import ControlPlane  # noqa: E402
+from tools.build import binary_path
+from tools.control_plane import ControlPlane
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "demo"
@@ -46,7 +46,7 @@ class Shell:
 def run(shell: Shell, connection: str) -> None:
     say("A shop of small services and two libraries: its git history, and the images that the")
     print("# develop flow built for every commit on main, each tagged with its commit id.")
-    shell(f"{sys.executable} {ROOT / 'tools' / 'sample_shop.py'} .")
+    shell("python ../tools/sample_shop.py .")
     shell("git -C shop log --oneline --graph -8 v1.1.0")
 
     say("Tag v1.0.0 was pushed. In CI this is the whole job: resolve, pin, render, validate, push.")
@@ -88,7 +88,7 @@ def main() -> None:
     else:
         run(Shell(environment), "--directory stage")
         say("What stands in the folder now, for a git repository that Flux or Argo CD follows:")
-        Shell(environment)("ls -R stage")
+        Shell(environment)("find stage -name *.yaml")
     print(f"\n# Done in {time.monotonic() - started:.0f} s. Everything is in {DEMO.name}/.")
 
 

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from itertools import pairwise
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -41,9 +42,20 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (resolve, render, validate, publish, inspect, pull, apply, status, history):
-    app.command()(command)
-app.command("list")(list_)
+_COMMANDS: dict[Callable[..., None], str] = {
+    resolve: "Which image each service of a release has, and why.",
+    render: "What a release would install, as YAML.",
+    validate: "Whether a release would be accepted; every finding.",
+    publish: "From a release tag to a version in the deploy registry.",
+    list_: "What is published.",
+    inspect: "What a published release is made of.",
+    pull: "A published release as files.",
+    apply: "Install a published release into an environment.",
+    status: "What runs in a target, and since when.",
+    history: "What ran in a target.",
+}
+for command, summary in _COMMANDS.items():
+    app.command(command.__name__.rstrip("_"), short_help=summary)(command)
 
 
 class Terminated(SystemExit):

@@ -63,7 +63,7 @@ def apply(
         deployments.note_plan(plan)
         return yes or plan.is_empty or typer.confirm("Apply?", err=True)
 
-    runner = wiring.runner(agreed, deployments.note_progress, Limits(timeout=timeout))
+    runner = wiring.runner(agreed, deployments.ProgressLines(), Limits(timeout=timeout))
     results: list[TargetResult] = []
     with connections.connected(flags, destinations, lock_timeout) as opened:
         for destination, to in zip(destinations, opened, strict=True):

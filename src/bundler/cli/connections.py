@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bundler.cli import wiring
@@ -22,14 +22,37 @@ class ConnectionFlags:
     targets_file: Path | None = None
     state_namespace: str | None = None
 
+    def __post_init__(self) -> None:
+        named = [
+            flag
+            for flag, value in (
+                ("--context", self.context),
+                ("--directory", self.directory),
+                ("--targets", self.targets_file),
+            )
+            if value
+        ]
+        if len(named) > 1:
+            raise UsageError(f"{' and '.join(named)} contradict each other", hint="name one")
+
     @property
     def direct(self) -> TargetConnection:
         """The one connection that the flags themselves name."""
-        return TargetConnection(
-            self.context,
-            self.kubeconfig,
-            directory=str(self.directory) if self.directory else None,
-        )
+        if self.directory:
+            return TargetConnection(directory=str(self.directory))
+        return TargetConnection(self.context, self.kubeconfig)
+
+    @property
+    def listed(self) -> Mapping[str, TargetConnection]:
+        """The connections of the targets file; --kubeconfig is for those that name none."""
+        if self.targets_file is None:
+            return {}
+        return {
+            place: way
+            if way.in_cluster or way.directory
+            else replace(way, kubeconfig=way.kubeconfig or self.kubeconfig)
+            for place, way in wiring.targets_file(self.targets_file).items()
+        }
 
 
 @contextmanager
@@ -51,16 +74,15 @@ def states(
     flags: ConnectionFlags, environment: str | None, target: str | None
 ) -> list[tuple[str, str, str, TargetState]]:
     """What was applied, by everything that the connections lead to. Raises NoConnection."""
-    if flags.direct.is_given:
-        found = wiring.target_states(flags.direct, flags.state_namespace)
-    elif flags.targets_file:
-        listed = wiring.targets_file(flags.targets_file)
+    if flags.targets_file:
         found = [
             state
-            for place, way in listed.items()
+            for place, way in flags.listed.items()
             for state in wiring.target_states(way, flags.state_namespace)
             if place == f"{state[1]}/{state[2]}"
         ]
+    elif flags.direct.is_given:
+        found = wiring.target_states(flags.direct, flags.state_namespace)
     else:
         raise NoConnection("no connection", hint=_HINT)
     return [
@@ -74,16 +96,10 @@ _HINT = (
 
 
 def _ways(flags: ConnectionFlags, places: Sequence[str]) -> list[TargetConnection]:
-    given = flags.direct
-    if given.is_given:
-        if flags.targets_file:
-            raise UsageError("--targets and another connection: which one?", hint="name one")
-        return [given] * len(places)
-    listed = wiring.targets_file(flags.targets_file) if flags.targets_file else {}
+    if flags.targets_file is None and flags.direct.is_given:
+        return [flags.direct] * len(places)
+    listed = flags.listed
     missing = [place for place in places if place not in listed]
     if missing:
-        raise NoConnection(
-            f"no connection to {', '.join(missing)}",
-            hint=_HINT,
-        )
+        raise NoConnection(f"no connection to {', '.join(missing)}", hint=_HINT)
     return [listed[place] for place in places]

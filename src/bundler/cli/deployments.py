@@ -11,6 +11,7 @@ from bundler.deploy.progress import Progress
 from bundler.deploy.result import TargetResult
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.changeset import ChangeSet, Plan
+from bundler.model.objects import ObjectRef
 from bundler.model.revision import Revision, TargetState
 
 State = tuple[str, str, str, TargetState]
@@ -42,8 +43,19 @@ def counted(counts: Mapping[Any, int]) -> str:
     return shown or "nothing"
 
 
-def note_progress(progress: Progress) -> None:
-    if progress.word != "unchanged":
+class ProgressLines:
+    """A line for each change, and for whatever is waited for until it is ready."""
+
+    def __init__(self) -> None:
+        self._waited_for: set[ObjectRef] = set()
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.word == "waiting":
+            self._waited_for.add(progress.ref)
+        elif progress.word == "unchanged" or (
+            progress.word == "ready" and progress.ref not in self._waited_for
+        ):
+            return
         output.note(f"  {printable(str(progress))}")
 
 

@@ -17,7 +17,8 @@ class Progress(NamedTuple):
     message: str = ""
 
     def __str__(self) -> str:
-        return f"{self.ref} {self.word}{f': {self.message}' if self.message else ''}"
+        message = "" if self.message in ("", self.word) else f": {self.message}"
+        return f"{self.ref} {self.word}{message}"
 
 
 OnProgress = Callable[[Progress], None]
