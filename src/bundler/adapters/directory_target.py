@@ -198,14 +198,14 @@ def _read_state(folder: Path, stem: str) -> TargetState:
     inventory = _read_json(folder / f"{stem}.json")
     with _told(folder):
         paths = list(folder.glob(f"{stem}.v*.json"))
-    documents = [(path, _read_json(path)) for path in paths]
+    documents = [_read_json(path) for path in paths]
     try:
-        revisions = [Revision.of_dict(document) for _, document in documents if document]
+        revisions = [Revision.of_dict(document) for document in documents if document is not None]
         return TargetState(
-            Inventory.of_dicts(inventory["objects"]) if inventory else Inventory(),
+            Inventory() if inventory is None else Inventory.of_dicts(inventory["objects"]),
             tuple(sorted(revisions, key=lambda revision: revision.number)),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Refused(f"{folder}: the state of {stem} is damaged", hint="restore it") from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
@@ -27,7 +27,8 @@ class KubernetesCluster:
 
     Namespaced objects that name no namespace belong to `namespace`. The state and the lock lie
     there too, or in `state_namespace`. `lock_timeout` is how long a lock that somebody holds is
-    waited for. Everything that changes the cluster raises Locked once the lock was lost.
+    waited for once he shows that he lives; `on_wait` is told when waiting begins. Everything that
+    changes the cluster raises Locked once the lock was lost.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class KubernetesCluster:
         namespace: str,
         state_namespace: str | None = None,
         lock_timeout: float = 0.0,
+        on_wait: Callable[[str], None] = lambda _: None,
     ) -> None:
         place = Place(project, environment, target)
         kept_in = state_namespace or namespace
@@ -51,6 +53,7 @@ class KubernetesCluster:
             name=place.stem,
             labels=place.labels,
             timeout=lock_timeout,
+            on_wait=on_wait,
         )
         self._state = KubernetesState(
             connection, place, namespace=kept_in, before_write=self._lease.check

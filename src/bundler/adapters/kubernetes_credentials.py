@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,7 +73,7 @@ class Credentials:
         """Number of the load, endpoint, the Authorization header, impersonation headers."""
         with self._lock:
             if time.monotonic() - self._checked > _REFRESH_SECONDS:
-                with _logged():
+                with _logged(), suppress(Exception):  # the server says whether the old one does
                     self._token = _token(self._loaded.configuration) or self._token
                 self._checked = time.monotonic()
             authorization = {"Authorization": self._token} if self._token else {}
@@ -92,9 +92,21 @@ class Credentials:
 
 
 def _token(configuration: Any) -> str | None:
-    # The loader's token keeps the line end of a token file, which no header may hold.
-    value = configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
-    return value.strip() if value else None
+    # Its name is `authorization` or `BearerToken`, by the version of the loader.
+    name = next(iter(configuration.api_key), None)
+    value = configuration.get_api_key_with_prefix(name) if name else None
+    # It keeps the line end of a token file.
+    return _header(str(value).strip(), "the token") if value else None
+
+
+def _header(value: str, what: str) -> str:
+    """The value; refused here, as http.client would quote it."""
+    if not (value.isascii() and value.isprintable()):
+        raise NoConnection(
+            f"{what} of the cluster's user holds characters that cannot be sent",
+            hint="see where it comes from: a file, an exec plugin or the kubeconfig",
+        )
+    return value
 
 
 @contextmanager
@@ -133,6 +145,7 @@ def load_kubeconfig(kubeconfig: str | None, context: str | None) -> Loaded:
                 config_file=paths, context=chosen.context, client_configuration=configuration
             )
         _check_exec_plugin(chosen, configuration, messages)
+        impersonation = tuple(_impersonation(chosen.user))
     except (ConfigException, OSError) as error:
         raise _unusable(paths, _spoken([str(error)])) from error
     except NoConnection:
@@ -141,7 +154,7 @@ def load_kubeconfig(kubeconfig: str | None, context: str | None) -> Loaded:
         raise _unusable(paths, "") from error
     proxy = chosen.cluster.get("proxy-url")
     endpoint = _endpoint(configuration, str(proxy) if proxy else None)
-    return Loaded(configuration, endpoint, tuple(_impersonation(chosen.user)))
+    return Loaded(configuration, endpoint, impersonation)
 
 
 def _check_exec_plugin(chosen: _Chosen, configuration: Any, messages: list[str]) -> None:
@@ -182,6 +195,11 @@ class _Chosen(NamedTuple):
                 f"context {name!r}: its cluster {chosen.get('cluster')!r} has no server",
                 hint=f"correct it in {paths}",
             )
+        if not re.match(r"https?://[^/]", str(cluster["server"])):
+            raise NoConnection(
+                f"context {name!r}: the server of its cluster is no http or https URL",
+                hint=f"correct it in {paths}",
+            )
         users = _named(files, "users", "user")
         if chosen.get("user") and str(chosen["user"]) not in users:
             raise NoConnection(
@@ -202,21 +220,22 @@ def _named(files: Mapping[str, Any], section: str, key: str) -> dict[str, Mappin
 
 def _impersonation(user: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """kubectl's `as`; without it we would act with more rights than the user chose."""
-    if user.get("as"):
-        yield "Impersonate-User", str(user["as"])
-    if user.get("as-uid"):
-        yield "Impersonate-Uid", str(user["as-uid"])
-    for group in user.get("as-groups") or ():
-        yield "Impersonate-Group", str(group)
+    named: list[tuple[str, Any]] = [
+        ("Impersonate-User", user.get("as")),
+        ("Impersonate-Uid", user.get("as-uid")),
+        *(("Impersonate-Group", group) for group in user.get("as-groups") or ()),
+    ]
     for key, values in (user.get("as-user-extra") or {}).items():
-        for value in values:
-            yield f"Impersonate-Extra-{key}", str(value)
+        named += [(f"Impersonate-Extra-{key}", value) for value in values]
+    for name, value in named:
+        if value:
+            yield _header(name, "a key"), _header(str(value), name)
 
 
 def _endpoint(configuration: Any, proxy_url: str | None) -> Endpoint:
     host = str(configuration.host)
-    proxy = configuration.proxy
-    if proxy_url is None and proxy and proxy_bypass(urlsplit(host).netloc):
+    proxy = proxy_url or configuration.proxy
+    if not proxy_url and proxy and proxy_bypass(urlsplit(host).netloc):
         proxy = None  # the loader takes $HTTPS_PROXY, but not $NO_PROXY
     return Endpoint(
         host=host.rstrip("/"),

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from bundler.adapters.kubernetes_connection import Answer, KubernetesConnection, path_of
@@ -18,7 +18,7 @@ from bundler.adapters.kubernetes_errors import refusal
 from bundler.errors import BundlerError, Locked
 
 LEASE_SECONDS = 30
-RENEW_SECONDS = 10.0
+RENEW_SECONDS = 5.0
 _REQUEST_SECONDS = 10.0
 """How long a request may be on its way before the server acts on it."""
 _POLL_SECONDS = 0.5
@@ -43,6 +43,7 @@ class KubernetesLease:
         timeout: float = 0.0,
         duration: int = LEASE_SECONDS,
         clock: Callable[[], float] = _running_clock,
+        on_wait: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._connection = connection
         self._collection = path_of(
@@ -54,6 +55,7 @@ class KubernetesLease:
         self._timeout = timeout
         self._duration = duration
         self._clock = clock
+        self._on_wait = on_wait
         self._renewed_at: float | None = None
         """When the request was sent that last renewed the lease; None while it is not held."""
         self._taken_by: str | None = None
@@ -91,24 +93,30 @@ class KubernetesLease:
     # --- taking ---------------------------------------------------------------------------------
 
     def _acquire(self, holder: str) -> Mapping[str, Any]:
+        """Take the lease when it is free, or when its holder has not renewed it for too long.
+
+        Nobody can say at first sight whether a holder is alive, so his next renewal is waited
+        for, whatever the timeout; with it the timeout counts.
+        """
         started = seen_at = self._clock()
         seen: tuple[Any, ...] | None = None
+        is_alive = False
         while True:
             lease = self._read()
             spec = (lease or {}).get("spec") or {}
             other, now = spec.get("holderIdentity"), self._clock()
             mark = (other, spec.get("acquireTime"), spec.get("renewTime"))
-            is_alive = _looks_alive(spec) if seen in (None, mark) else True
             if mark != seen:
+                is_alive = seen is not None
+                if other and not is_alive:
+                    self._on_wait(f"{self._place} is locked by {other}: waiting for a sign of life")
                 seen, seen_at = mark, now
             duration = float(spec.get("leaseDurationSeconds") or self._duration)
             if not other or now - seen_at >= duration:
                 if taken := self._take(lease, holder):
                     return taken
                 continue
-            # A dead holder is outwaited, whatever the timeout; one second is for the polling.
-            patience = self._timeout if is_alive else max(self._timeout, duration + 1)
-            if now - started >= patience:
+            if is_alive and now - started >= self._timeout:
                 raise Locked(
                     f"{self._place} is locked by {other} since {spec.get('acquireTime')}",
                     hint="wait until it is done, or give --lock-timeout",
@@ -219,12 +227,3 @@ class _Renewer(threading.Thread):
 
 def _timestamp() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _looks_alive(spec: Mapping[str, Any]) -> bool:
-    """Whether the holder seems to have renewed it lately, by a clock that may not be ours."""
-    try:
-        age = datetime.now(UTC) - datetime.fromisoformat(str(spec.get("renewTime")))
-        return abs(age) < timedelta(seconds=float(spec.get("leaseDurationSeconds") or 0))
-    except (ValueError, TypeError):
-        return False

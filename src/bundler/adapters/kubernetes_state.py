@@ -1,4 +1,4 @@
-"""What a target keeps of us in ConfigMaps: the inventory and the revisions (docs/state.md).
+"""What a target keeps of us in ConfigMaps: the inventory and the revisions (docs/target-state.md).
 
 `bundler.<project>.<environment>.<target>` is the head. It holds the inventory; one of more than
 1,000 objects lies in ConfigMaps `….inventory-<generation>-<n>`, written before the head that names

@@ -22,7 +22,7 @@ def read(path: Path, schemas: DocumentSchemas) -> Mapping[str, TargetConnection]
     except InvalidYaml as error:
         finding = Finding("invalid-yaml", str(error), file=str(path), line=error.line)
         raise NoConnection(f"{path} is no YAML", findings=[finding]) from error
-    document = documents[0] if len(documents) == 1 else documents
+    document: Any = documents[0] if len(documents) == 1 else documents
     findings = schemas.check("targets", document)
     if findings:
         raise NoConnection(

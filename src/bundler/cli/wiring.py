@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bundler.cli import output
 from bundler.deploy.progress import OnProgress
 from bundler.deploy.result import Runner
 from bundler.deploy.rollout import Limits
@@ -242,6 +243,7 @@ def _open_target(
         namespace=destination.namespace,
         state_namespace=state_namespace,
         lock_timeout=lock_seconds,
+        on_wait=output.note,
     )
 
 

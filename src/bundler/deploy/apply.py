@@ -12,15 +12,13 @@ from itertools import groupby
 from threading import Event
 from typing import Any, NamedTuple, TypeVar
 
-from bundler.errors import BundlerError, NotFound, TryAgain
+from bundler.errors import BundlerError, TryAgain
 from bundler.model.changeset import Change, Wave
-from bundler.model.objects import KubernetesObject, ObjectRef, wave_of
+from bundler.model.objects import KubernetesObject, wave_of
 from bundler.ports import ObjectWriter
 
 PARALLEL = 16
 DELETIONS = "deletions"
-_NEW_KIND_TRIES = 25
-_NEW_KIND_PAUSE = 0.2
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -56,20 +54,16 @@ def apply_wave(
     writer: ObjectWriter,
     wave: Wave,
     *,
-    new_kinds: frozenset[tuple[str, str]],
     done: Callable[[Applied], None],
 ) -> None:
-    """Make a wave's changes; `done` is told of each one, also where the wave then fails.
-
-    `new_kinds` are (group, kind) that this run defines: a server may need a moment to serve them.
-    """
+    """Make a wave's changes; `done` is told of each one, also where the wave then fails."""
     stop = Event()
     for change in wave.changes:
         if change.action in ("unchanged", "skipped"):
             done(Applied(change, uid_of(change.live)))
 
     def send(change: Change) -> Applied:
-        return _send(writer, change, new_kinds, stop)
+        return _send(writer, change)
 
     for changes in _in_order(wave):
         _side_by_side(changes, send, done, stop)
@@ -87,25 +81,11 @@ def _in_order(wave: Wave) -> Iterable[list[Change]]:
     return [list(group) for _, group in groupby(to_do, key=lambda change: wave_of(change.ref))]
 
 
-def _send(
-    writer: ObjectWriter, change: Change, new_kinds: frozenset[tuple[str, str]], stop: Event
-) -> Applied:
+def _send(writer: ObjectWriter, change: Change) -> Applied:
     if change.live is not None and (change.desired is None or change.recreate):
         writer.delete(change.ref, uid_of(change.live))
-    if change.desired is None:
-        return Applied(change, "")
-    tries = _NEW_KIND_TRIES if _kind(change.ref) in new_kinds else 1
-    for _ in range(tries - 1):
-        try:
-            return Applied(change, uid_of(writer.apply(change.desired)))
-        except NotFound:
-            if stop.wait(_NEW_KIND_PAUSE):
-                raise
-    return Applied(change, uid_of(writer.apply(change.desired)))
-
-
-def _kind(ref: ObjectRef) -> tuple[str, str]:
-    return ref.group, ref.kind
+    uid = uid_of(writer.apply(change.desired)) if change.desired is not None else ""
+    return Applied(change, uid)
 
 
 def _side_by_side(

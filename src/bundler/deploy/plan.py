@@ -7,9 +7,9 @@ what the server refuses.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bundler.deploy.apply import DELETIONS, dry_run, uid_of
 from bundler.deploy.fields import is_same_outcome, is_unchanged
@@ -52,13 +52,13 @@ class Wanted:
         return ObjectRef(*_NAMESPACE, "", self.state_namespace)
 
     @property
-    def new_namespaces(self) -> frozenset[str]:
-        """Namespaces that are there when they are needed, if they are not yet."""
+    def namespaces(self) -> frozenset[str]:
+        """Namespaces that the release, or its state, brings with it."""
         named = {ref.name for ref in self.objects if (ref.group, ref.kind) == _NAMESPACE}
         return frozenset(named | {self.state_namespace})
 
     @property
-    def new_kinds(self) -> frozenset[tuple[str, str]]:
+    def kinds(self) -> frozenset[tuple[str, str]]:
         """(group, kind) that the release itself defines."""
         specs = [
             obj.get("spec") or {}
@@ -78,7 +78,7 @@ def make_plan(wanted: Wanted, recorded: Inventory, to: PlanTarget) -> Plan:
     live = to.live(versions | dict.fromkeys(old, ""))
     guesses = [_guess(ref, obj, live.get(ref), recorded) for ref, obj in wanted.objects.items()]
     foreign = [finding for change in guesses if (finding := _foreign(change, wanted.owner))]
-    changes, refused = _ask(guesses, wanted, to)
+    changes, refused = _ask(guesses, wanted, live, to)
     _raise_all([*foreign, *refused])
     deletions = list(_deletions(old, live, recorded, wanted.owner))
     return Plan(wanted.environment, wanted.target, tuple(_waves(changes, deletions)))
@@ -155,16 +155,31 @@ def _foreign(change: Change, owner: str) -> Finding | None:
 # --- what the server says -----------------------------------------------------------------------
 
 
+class _Coming(NamedTuple):
+    """What is not there yet, and will be when it is needed."""
+
+    namespaces: frozenset[str]
+    kinds: frozenset[tuple[str, str]]
+
+    def has_place_for(self, ref: ObjectRef) -> bool:
+        return ref.namespace in self.namespaces or (ref.group, ref.kind) in self.kinds
+
+
 def _ask(
-    guesses: Sequence[Change], wanted: Wanted, to: ObjectWriter
+    guesses: Sequence[Change],
+    wanted: Wanted,
+    live: Collection[ObjectRef],
+    to: ObjectWriter,
 ) -> tuple[list[Change], list[Finding]]:
     """Settle the guesses by dry runs, all at once."""
     open_ = [change for change in guesses if _is_open(change, wanted.owner)]
     answers = dry_run(to, [change.desired for change in open_ if change.desired is not None])
+    there = {ref.name if (ref.group, ref.kind) == _NAMESPACE else ref.namespace for ref in live}
+    coming = _Coming(wanted.namespaces - there, wanted.kinds)
     settled: dict[ObjectRef, Change] = {}
     findings: list[Finding] = []
     for change, answer in zip(open_, answers, strict=True):
-        outcome = _outcome(change, answer, wanted)
+        outcome = _outcome(change, answer, coming)
         if isinstance(outcome, Finding):
             findings.append(outcome)
         else:
@@ -184,18 +199,14 @@ def _is_open(change: Change, owner: str) -> bool:
 
 
 def _outcome(
-    change: Change, answer: KubernetesObject | BundlerError, wanted: Wanted
+    change: Change, answer: KubernetesObject | BundlerError, coming: _Coming
 ) -> Change | Finding:
     if not isinstance(answer, BundlerError):
         is_same = change.live is not None and is_same_outcome(answer, change.live)
         return replace(change, action="unchanged") if is_same else change
     ref = change.ref
-    if isinstance(answer, NotFound) and change.live is None:
-        is_coming = ref.namespace in wanted.new_namespaces or (
-            (ref.group, ref.kind) in wanted.new_kinds
-        )
-        if is_coming:
-            return change
+    if isinstance(answer, NotFound) and coming.has_place_for(ref):
+        return change
     if isinstance(answer, Refused) and "does not support dry run" in answer.message:
         return change
     is_immutable = type(answer) is Refused and "immutable" in answer.message

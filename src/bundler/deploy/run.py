@@ -91,7 +91,7 @@ class Run:
             self._runner.on_progress(Progress(wave.name, change.action, change.ref, change.reason))
 
         record.advance(self._to, self._revision, self._done)
-        apply_wave(self._to, wave, new_kinds=self.wanted.new_kinds, done=note)
+        apply_wave(self._to, wave, done=note)
 
     def wait(self, plan: Plan, wave: Wave) -> None:
         """Return when a wave is ready, and the Jobs that completed are recorded."""

@@ -78,10 +78,8 @@ class _View:
         self.states: dict[ObjectRef, Readiness] = dict.fromkeys(
             self._refs, InProgress("was not observed yet")
         )
-
-    @property
-    def waiting(self) -> list[ObjectRef]:
-        return sorted(ref for ref, state in self.states.items() if not isinstance(state, Ready))
+        self.waiting = set(self._refs)
+        """Those that are not ready."""
 
     @property
     def failed(self) -> Mapping[ObjectRef, str]:
@@ -102,11 +100,18 @@ class _View:
     def _see_subject(self, ref: ObjectRef, obj: KubernetesObject | None) -> None:
         if obj is not None:
             self.objects[ref] = obj
-            self.states[ref] = by_status(obj)
+            self._set(ref, by_status(obj))
         elif not (ref.kind == "Job" and isinstance(self.states[ref], Ready)):
             # A completed Job is removed when its time to live is over: that is no loss.
             self.objects.pop(ref, None)
-            self.states[ref] = InProgress("is not there")
+            self._set(ref, InProgress("is not there"))
+
+    def _set(self, ref: ObjectRef, state: Readiness) -> None:
+        self.states[ref] = state
+        if isinstance(state, Ready):
+            self.waiting.discard(ref)
+        else:
+            self.waiting.add(ref)
 
     def judge(self, now: float) -> None:
         """Let what has been wrong for too long fail for good."""
@@ -119,7 +124,7 @@ class _View:
                 present.add(key)
                 since = self._since.setdefault(key, now)
                 if now - since >= trouble.patience and not isinstance(self.states[ref], Failed):
-                    self.states[ref] = Failed(trouble.message)
+                    self._set(ref, Failed(trouble.message))
         self._since = {key: since for key, since in self._since.items() if key in present}
 
     def explain(self, ref: ObjectRef) -> str:
@@ -181,7 +186,7 @@ def _note(view: _View, observation: Observation, wave: str, on_progress: OnProgr
 
 def _not_ready(view: _View, limits: Limits) -> NotReady:
     failed = sorted(view.failed)
-    named = failed or view.waiting
+    named = failed or sorted(view.waiting)
     findings = [
         Finding("not-ready" if not failed else "failed", view.explain(ref), object=str(ref))
         for ref in named

@@ -12,7 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from bundler.errors import BundlerError, CouldNotCheck, ImagesMissing, ProjectFileInvalid, TryAgain
+from bundler.errors import (
+    CouldNotCheck,
+    ImagesMissing,
+    ProjectFileInvalid,
+    TryAgain,
+    Unreachable,
+)
 from bundler.model.finding import Finding
 from bundler.model.image_tags import image_tags
 from bundler.model.lock import ImageLock, ResolvedImage, ResolvedMigrations, Tried
@@ -203,7 +209,7 @@ def _all_or_nothing(
     """Ask for all in parallel; what went wrong is told for all of them at once."""
     found: dict[str, ResolvedImage] = {}
     missing: list[Finding] = []
-    unchecked: list[tuple[Finding, BundlerError]] = []
+    unchecked: list[tuple[Finding, TryAgain]] = []
     ordered = sorted(services, key=lambda service: service.name)
     with ThreadPoolExecutor(PARALLEL) as pool:
         futures = {service: pool.submit(find, service) for service in ordered}
@@ -217,9 +223,11 @@ def _all_or_nothing(
                 unchecked.append((place, error))
     if unchecked:
         findings = [finding for finding, _ in unchecked] + missing
-        raise type(unchecked[0][1])(
-            f"{len(unchecked)} of {len(ordered)} services could not be checked",
-            hint=unchecked[0][1].hint or "their images may exist: run it again",
+        first = unchecked[0][1]
+        kind = Unreachable if isinstance(first, Unreachable) else CouldNotCheck
+        raise kind(
+            f"{len(unchecked)} of {len(ordered)} services could not be checked: {first.message}",
+            hint=first.hint or "their images may exist: run it again",
             findings=findings,
         )
     if missing:

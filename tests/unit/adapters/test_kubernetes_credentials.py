@@ -100,6 +100,7 @@ def cluster(**settings: Any) -> dict[str, Any]:
         user(**{"client-certificate": "absent", "client-key": "absent"}),
         user(exec={"env": [{"value": SECRET}]}),
         user(exec=SECRET),
+        user(**{"as-groups": 5}),
     ],
 )
 def test_what_is_no_kubeconfig(path: Path, text: object) -> None:
@@ -109,6 +110,17 @@ def test_what_is_no_kubeconfig(path: Path, text: object) -> None:
 def test_a_cluster_without_a_server(path: Path) -> None:
     error = refusal(path, config(clusters=[]))
     assert "its cluster 'far' has no server" in str(error)
+
+
+def test_a_server_that_is_no_url(path: Path) -> None:
+    assert "no http or https URL" in str(refusal(path, cluster(server="far.example.com:6443")))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"token": f"{SECRET}\nHost: else"}, {"token": f"ü{SECRET}"}, {"as": "ü\n"}]
+)
+def test_what_no_header_may_hold(path: Path, settings: dict[str, str]) -> None:
+    assert "cannot be sent" in str(refusal(path, user(**settings)))
 
 
 def test_a_user_that_is_not_there(path: Path) -> None:

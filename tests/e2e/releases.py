@@ -1,0 +1,117 @@
+"""Releases of any objects, published into a folder registry without git, images or kustomize.
+
+Everything from the placement of objects to the push is what `bundler publish` does itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bundler.adapters.registries import Registries
+from bundler.model.bundle import PinnedOverlay, RenderedBundle, RenderedTarget, ValidatedBundle
+from bundler.model.lock import ImageLock
+from bundler.model.project import Environment, Lookup, Project, Target
+from bundler.model.reference import Digest, Repository
+from bundler.model.release import ReleaseTag, SourceRevision
+from bundler.publish.pack import pack
+from bundler.publish.placement import placed
+from bundler.publish.push import push
+from bundler.publish.render import files
+
+Object = dict[str, Any]
+COMMIT_TIME = 1_750_000_000
+
+
+@dataclass(frozen=True)
+class Releases:
+    """A project's deploy registry; `namespaces` says where each target of `environment` goes."""
+
+    folder: Path
+    namespaces: Mapping[str, str]
+    project: str = "shop"
+    environment: str = "stage"
+
+    @property
+    def registry(self) -> str:
+        return f"ocidir://{self.folder / self.project}"
+
+    def __call__(self, tag: str) -> str:
+        return f"{self.registry}:{tag}"
+
+    def publish(self, tag: str, *objects: Object) -> str:
+        """Publish a release that has the same objects for every target; its digest."""
+        targets = tuple(Target(name, where, "overlay") for name, where in self.namespaces.items())
+        environment = Environment(self.environment, targets, protected=False)
+        repository = Repository.parse(self.registry)
+        project = Project(
+            self.project, {}, {}, {self.environment: environment}, repository, Lookup({})
+        )
+        revision = SourceRevision(ReleaseTag(tag), Digest.of(tag.encode()).hex[:40], COMMIT_TIME)
+        lock = ImageLock(revision, {}, {})
+        rendered = RenderedBundle(
+            lock, tuple(_rendered(project, environment, each, lock, objects) for each in targets), {}
+        )
+        bundle = ValidatedBundle(rendered, files(rendered), {self.environment: "1.34"})
+        artifact = pack(project, bundle)
+        return str(push(Registries(self.folder), repository, artifact, tag).digest)
+
+
+def _rendered(
+    project: Project,
+    environment: Environment,
+    target: Target,
+    lock: ImageLock,
+    objects: Sequence[Object],
+) -> RenderedTarget:
+    overlay = PinnedOverlay(environment, target, ())
+    return RenderedTarget(environment, target, placed(overlay, project.name, lock, {}, objects))
+
+
+# --- objects ------------------------------------------------------------------------------------
+
+
+def made(api_version: str, kind: str, name: str, **rest: Any) -> Object:
+    return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, **rest}
+
+
+def config_map(name: str, **content: str) -> Object:
+    return made("v1", "ConfigMap", name, data=content)
+
+
+def pod_template(name: str, image: str, labels: Mapping[str, str], **spec: Any) -> Object:
+    return {
+        "metadata": {"labels": {"app": name, **labels}},
+        "spec": {"containers": [{"name": "main", "image": f"registry.example.com/{image}"}], **spec},
+    }
+
+
+def deployment(
+    name: str, image: str, labels: Mapping[str, str] | None = None, **spec: Any
+) -> Object:
+    """`labels` are the pods': what tools/kwok plays depends on them, and on the image's name."""
+    return made(
+        "apps/v1",
+        "Deployment",
+        name,
+        spec={
+            "selector": {"matchLabels": {"app": name}},
+            "template": pod_template(name, image, labels or {}),
+            **spec,
+        },
+    )
+
+
+def job(name: str, image: str, labels: Mapping[str, str] | None = None, **spec: Any) -> Object:
+    template = pod_template(name, image, labels or {}, restartPolicy="Never")
+    return made("batch/v1", "Job", name, spec={"template": template, **spec})
+
+
+def service(name: str, port: int) -> Object:
+    return made("v1", "Service", name, spec={"selector": {"app": name}, "ports": [{"port": port}]})
+
+
+SLOW = {"kwok.x-k8s.io/ready-after": "4s"}
+"""Labels of pods that take their time."""

@@ -1,0 +1,314 @@
+"""A Kubernetes cluster in memory: server-side apply, controllers, watches, state and lock.
+
+Time is its own and passes with each tick of a watch, so that nobody sleeps. `on_call` runs before
+every call of a port and may raise: as a kill does, at any moment.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+from bundler.errors import (
+    BundlerError,
+    Locked,
+    NotFound,
+    OwnershipRefused,
+    PermissionRefused,
+    Refused,
+)
+from bundler.model.inventory import Inventory
+from bundler.model.objects import (
+    FIELD_MANAGER,
+    KubernetesObject,
+    ObjectRef,
+    owner_of,
+    pod_spec,
+)
+from bundler.model.revision import Revision, TargetState
+from bundler.ports import Need, ObjectWatcher, Observation
+from tests.fakes.rollouts import observed, status_of
+from tests.fakes.ssa import conflicts, fields_of, merged, union, without
+
+IMMUTABLE = {"Job": ("spec", "template"), "Deployment": ("spec", "selector")}
+BUILT_IN = frozenset({"", "apps", "batch", "apiextensions.k8s.io", "rbac.authorization.k8s.io"})
+
+
+class FakeCluster:
+    """Implements `bundler.ports.DeployTarget`."""
+
+    def __init__(self, *, namespace: str = "shop") -> None:
+        self.namespace = namespace
+        self.objects: dict[ObjectRef, dict[str, Any]] = {}
+        self.inventory = Inventory()
+        self.revisions: dict[int, Revision] = {}
+        self.denied: set[tuple[str, str]] = set()
+        """(verb, kind) that we may not."""
+        self.refused: dict[ObjectRef, BundlerError] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.on_call: Callable[[str, str], None] = lambda _, __: None
+        self.seconds = 0.0
+        self.holder: str | None = None
+        self.restarted: list[str] = []
+        """Workloads whose pods were made anew, in order."""
+        self._counter = 0
+        self._mutex = threading.RLock()
+
+    def clock(self) -> str:
+        hours, rest = divmod(int(self.seconds), 3600)
+        return f"2026-01-01T{hours:02}:{rest // 60:02}:{rest % 60:02}Z"
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def _called(self, method: str, subject: object = "") -> None:
+        self.on_call(method, str(subject))
+        with self._mutex:
+            self.calls.append((method, str(subject)))
+
+    def _next(self) -> int:
+        self._counter += 1
+        return self._counter
+
+    # --- objects --------------------------------------------------------------------------------
+
+    def live(self, wanted: Mapping[ObjectRef, str]) -> Mapping[ObjectRef, KubernetesObject]:
+        self._called("live")
+        with self._mutex:
+            return {ref: deepcopy(self.objects[ref]) for ref in wanted if ref in self.objects}
+
+    def apply(self, obj: KubernetesObject, *, dry_run: bool = False) -> KubernetesObject:
+        ref = ObjectRef.of(obj)
+        self._called("dry-run" if dry_run else "apply", ref)
+        with self._mutex:
+            self._admit(ref)
+            result = self._merge(ref, obj)
+            if not dry_run:
+                self._store(ref, result)
+            return deepcopy(result)
+
+    def _admit(self, ref: ObjectRef) -> None:
+        if ref in self.refused:
+            raise self.refused[ref]
+        if {("patch", ref.kind), ("create", ref.kind)} & self.denied:
+            raise PermissionRefused(f"{ref}: forbidden")
+        if ref.group not in BUILT_IN and not self._is_served(ref):
+            raise NotFound(f"{ref}: the server does not know {ref.kind}")
+        if ref.namespace and ObjectRef("", "Namespace", "", ref.namespace) not in self.objects:
+            raise NotFound(f"{ref}: namespace {ref.namespace} not found")
+
+    def _is_served(self, ref: ObjectRef) -> bool:
+        return any(
+            each["spec"]["group"] == ref.group and each["spec"]["names"]["kind"] == ref.kind
+            for other, each in self.objects.items()
+            if other.kind == "CustomResourceDefinition"
+        )
+
+    def _merge(self, ref: ObjectRef, obj: KubernetesObject) -> dict[str, Any]:
+        live = self.objects.get(ref)
+        entries = live["metadata"]["managedFields"] if live else []
+        ours = next((e for e in entries if _is_ours(e)), None)
+        others = [entry for entry in entries if entry is not ours]
+        foreign = union([entry["fieldsV1"] for entry in others])
+        if live is not None:
+            for entry in others:
+                if paths := conflicts(live, obj, entry["fieldsV1"]):
+                    raise OwnershipRefused(
+                        f'{ref}: conflict with "{entry["manager"]}": {", ".join(paths)}'
+                    )
+        path = IMMUTABLE.get(ref.kind)
+        if live is not None and path and obj[path[0]].get(path[1]) != live[path[0]].get(path[1]):
+            raise Refused(f"{ref}: {'.'.join(path)}: field is immutable")
+        before = ours["fieldsV1"] if ours else {}
+        result: dict[str, Any] = (
+            deepcopy(dict(obj)) if live is None else merged(live, obj, before, foreign)
+        )
+        _normalise(result)
+        fields = fields_of(obj)
+        time = ours["time"] if ours and ours["fieldsV1"] == fields else self.clock()
+        result["metadata"]["managedFields"] = [*others, _entry(obj, fields, time)]
+        return result
+
+    def _store(self, ref: ObjectRef, result: dict[str, Any]) -> None:
+        live = self.objects.get(ref)
+        metadata = result["metadata"]
+        if live is None:
+            number = self._next()
+            metadata |= {"uid": f"uid-{number}", "generation": 1, "resourceVersion": str(number)}
+        elif live == result:
+            return
+        else:
+            changed = live.get("spec") != result.get("spec")
+            metadata["generation"] = live["metadata"]["generation"] + int(changed)
+            metadata["resourceVersion"] = str(self._next())
+        if pod_spec(result) and (live is None or pod_spec(live) != pod_spec(result)):
+            self.restarted.append(str(ref))
+        self.objects[ref] = result
+
+    def update(
+        self, ref: ObjectRef, manager: str, change: Callable[[dict[str, Any]], None]
+    ) -> None:
+        """Somebody else changes an object, and owns what is changed."""
+        with self._mutex:
+            before, after = self.objects[ref], deepcopy(self.objects[ref])
+            change(after)
+            taken = _difference(fields_of(_bare(after)), before, after)
+            for entry in after["metadata"]["managedFields"]:
+                entry["fieldsV1"] = without(entry["fieldsV1"], taken)
+            after["metadata"]["managedFields"].append(
+                {"manager": manager, "operation": "Update", "fieldsV1": taken}
+            )
+            after["metadata"]["resourceVersion"] = str(self._next())
+            self.objects[ref] = after
+
+    def create(self, obj: KubernetesObject, manager: str) -> None:
+        """Somebody else makes an object."""
+        with self._mutex:
+            made: dict[str, Any] = deepcopy(dict(obj))
+            made["metadata"] |= {
+                "uid": f"uid-{self._next()}",
+                "generation": 1,
+                "resourceVersion": "1",
+                "managedFields": [
+                    {"manager": manager, "operation": "Update", "fieldsV1": fields_of(obj)}
+                ],
+            }
+            self.objects[ObjectRef.of(obj)] = made
+
+    def delete(self, ref: ObjectRef, uid: str) -> None:
+        self._called("delete", ref)
+        with self._mutex:
+            if ("delete", ref.kind) in self.denied:
+                raise PermissionRefused(f"{ref}: may not be deleted")
+            present = self.objects.get(ref)
+            if present is None:
+                return
+            if present["metadata"]["uid"] != uid:
+                raise Refused(f"{ref}: another object has taken its name")
+            del self.objects[ref]
+
+    def missing(self, needs: Iterable[Need]) -> tuple[Need, ...]:
+        self._called("missing")
+        return tuple(need for need in needs if (need.verb, need.kind) in self.denied)
+
+    # --- readiness ------------------------------------------------------------------------------
+
+    @property
+    def watcher(self) -> ObjectWatcher | None:
+        return self
+
+    def watch(self, refs: Collection[ObjectRef], seconds: float) -> Iterator[Observation | None]:
+        """All as it is, then a tick a second; controllers do their work between two ticks."""
+        self._called("watch")
+        end = self.seconds + seconds
+        while self.seconds < end:
+            with self._mutex:
+                seen = [
+                    each for ref in sorted(refs) for each in observed(ref, self.objects.get(ref))
+                ]
+                for ref in refs:
+                    if ref in self.objects and (status := status_of(self.objects[ref])):
+                        self.objects[ref] = {**self.objects[ref], "status": status}
+            yield from seen
+            yield None
+            self.seconds += 1.0
+
+    # --- state and lock -------------------------------------------------------------------------
+
+    def read(self) -> TargetState:
+        self._called("read")
+        return TargetState(
+            self.inventory, tuple(self.revisions[number] for number in sorted(self.revisions))
+        )
+
+    def prepare(self) -> None:
+        self._called("prepare")
+        ref = ObjectRef("", "Namespace", "", self.namespace)
+        if ref not in self.objects:
+            metadata = {"name": self.namespace}
+            self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}, "bundler")
+
+    def write_inventory(self, inventory: Inventory) -> None:
+        self._called("write_inventory")
+        self.inventory = Inventory.of_dicts(inventory.as_dicts())
+
+    def write_revision(self, revision: Revision) -> None:
+        self._called("write_revision", revision.status)
+        self.revisions[revision.number] = Revision.of_dict(revision.as_dict())
+
+    def drop_revision(self, number: int) -> None:
+        self._called("drop_revision", number)
+        self.revisions.pop(number, None)
+
+    def authenticated(self) -> str | None:
+        return "system:serviceaccount:cd:runner"
+
+    @contextmanager
+    def held(self, holder: str) -> Iterator[None]:
+        self._called("held", holder)
+        if self.holder is not None:
+            raise Locked(f"locked by {self.holder}")
+        self.holder = holder
+        try:
+            yield
+        finally:
+            self.holder = None
+
+    # --- what tests ask -------------------------------------------------------------------------
+
+    def owned(self, owner: str) -> dict[ObjectRef, dict[str, Any]]:
+        """What belongs to an owner, without what differs from one life to the next."""
+        return {
+            ref: _bare(obj) for ref, obj in sorted(self.objects.items()) if owner_of(obj) == owner
+        }
+
+    def sent(self, method: str) -> list[str]:
+        return [subject for each, subject in self.calls if each == method]
+
+
+def _is_ours(entry: Mapping[str, Any]) -> bool:
+    return bool(entry["manager"] == FIELD_MANAGER and entry["operation"] == "Apply")
+
+
+def _entry(obj: KubernetesObject, fields: dict[str, Any], time: str) -> dict[str, Any]:
+    return {
+        "manager": FIELD_MANAGER,
+        "operation": "Apply",
+        "apiVersion": obj["apiVersion"],
+        "time": time,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": fields,
+    }
+
+
+def _bare(obj: Mapping[str, Any]) -> dict[str, Any]:
+    own = ("name", "namespace", "labels", "annotations")
+    metadata = {key: value for key, value in obj["metadata"].items() if key in own}
+    return {**{k: v for k, v in obj.items() if k != "status"}, "metadata": metadata}
+
+
+def _difference(fields: Mapping[str, Any], before: Any, after: Any) -> dict[str, Any]:
+    """The fields whose values differ."""
+    found: dict[str, Any] = {}
+    for element, children in fields.items():
+        key = element.removeprefix("f:")
+        if not isinstance(after, Mapping) or key not in after:
+            continue
+        old = before.get(key) if isinstance(before, Mapping) else None
+        if old != after[key]:
+            found[element] = _difference(children, old, after[key])
+    return found
+
+
+def _normalise(obj: dict[str, Any]) -> None:
+    """What a server adds and rewrites."""
+    if obj["kind"] == "Deployment":
+        obj["spec"] = {"progressDeadlineSeconds": 600, **obj["spec"]}
+    found = pod_spec(obj)
+    for container in found[1].get("containers", ()) if found else ():
+        requests = container.get("resources", {}).get("requests", {})
+        if requests.get("memory") == "1024Mi":
+            requests["memory"] = "1Gi"
