@@ -216,6 +216,7 @@ def test_objects_carry_our_labels_and_no_version(
     assert cart["metadata"]["labels"]["release-bundler/commit"] == commit
 
 
+@pytest.mark.requirement("B-90")
 def test_versions_are_listed_newest_first(
     shop: SampleShop, bundler: Bundler, checked: Checked
 ) -> None:
