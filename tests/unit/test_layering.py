@@ -118,9 +118,11 @@ def calls(path: Path) -> Iterator[tuple[str, int]]:
         ("write_revision", "record.py"),
         ("write_inventory", "record.py"),
         ("drop_revision", "record.py"),
+        ("apply", "apply.py"),
+        ("delete", "apply.py"),
     ],
 )
-def test_one_module_writes_the_record(method: str, home: str) -> None:
+def test_one_module_changes_objects_and_one_writes_the_record(method: str, home: str) -> None:
     wrong = [
         f"{path.name}:{line}"
         for path in modules()

@@ -54,7 +54,7 @@ def _carry_out(run: Run, state: TargetState, plan: Plan) -> TargetResult:
     try:
         run.intend(state, plan)
         for wave in plan.waves:
-            run.apply(wave)
+            run.send(wave)
             run.wait(plan, wave)
         run.settle(plan)
         return run.end(state, plan)

@@ -83,7 +83,7 @@ class Run:
             self._to, state.inventory, plan, untracked=self.wanted.state_place
         )
 
-    def apply(self, wave: Wave) -> None:
+    def send(self, wave: Wave) -> None:
         def note(applied: Applied) -> None:
             change, uid = applied
             self._done.append(change)
