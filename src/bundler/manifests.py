@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-MAX_DOCUMENTS = 5_000
+MAX_DOCUMENTS = 50_000
 MAX_NODES = 2_000_000
 MAX_DEPTH = 100
 _SUSPECT_NESTING = 1_000

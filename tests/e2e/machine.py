@@ -53,7 +53,7 @@ class Machine:
 
     def start(self, *arguments: object) -> Running:
         self.folder.mkdir(exist_ok=True)
-        empty = {"PATH": str(self.folder), "HOME": str(self.folder)}
+        empty = {"PATH": str(self.folder), "HOME": str(self.folder), "BUNDLER_DEBUG": "1"}
         command = [sys.executable, "-m", "bundler", *map(str, arguments), *self.connection]
         return Running(
             subprocess.Popen(

@@ -18,7 +18,7 @@ from bundler.adapters.document_schemas import DocumentSchemas
 from bundler.bundles import find
 from bundler.deploy.pull import pull
 from bundler.deploy.verify import gunzip, read_tar, verify
-from bundler.errors import NotFound, VerificationFailed
+from bundler.errors import NotFound, ValidationFailed, VerificationFailed
 from bundler.manifests import write_documents
 from bundler.model import artifact as oci
 from bundler.model.artifact import Artifact, Blob
@@ -113,6 +113,18 @@ def test_the_bytes_depend_on_nothing_but_the_content() -> None:
         )
         digests.add(completed.stdout.strip())
     assert digests == {str(pack(PROJECT, bundle()).digest)}
+
+
+@pytest.mark.parametrize(
+    "limit", ["MAX_CONTENT_BYTES", "MAX_CONTENT_FILES", "MAX_LAYER_BYTES", "MAX_DOCUMENT_BYTES"]
+)
+def test_what_a_reader_would_refuse_is_not_published(
+    monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(oci, limit, 0)
+    with pytest.raises(ValidationFailed, match="too large") as raised:
+        pack(PROJECT, bundle())
+    assert len(raised.value.findings) == 1
 
 
 @pytest.mark.requirement("B-103")

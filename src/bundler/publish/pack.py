@@ -11,7 +11,7 @@ import json
 import struct
 import tarfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
@@ -27,7 +27,6 @@ from bundler.model.reference import Digest
 
 def pack(project: Project, bundle: ValidatedBundle) -> Artifact:
     """The artifact of a bundle (docs/bundle-format.md). Raises ValidationFailed beyond limits."""
-    _check_limits(bundle.files)
     content = tar(bundle.files)
     document = canonical_json(release_document(project, bundle, Digest.of(content)))
     config = Blob.of(oci.RELEASE_CONFIG, document)
@@ -35,6 +34,7 @@ def pack(project: Project, bundle: ValidatedBundle) -> Artifact:
         Blob.of(oci.CONTENT_LAYER, gzip(content), title="manifests.tar.gz"),
         Blob.of(oci.RELEASE_DOCUMENT, document, title="release.json"),
     )
+    _check_limits(bundle.files, (config, layers[0]))
     manifest = {
         "schemaVersion": 2,
         "mediaType": oci.MANIFEST,
@@ -153,17 +153,19 @@ def gzip(content: bytes) -> bytes:
     return header + body + struct.pack("<II", zlib.crc32(content), len(content) & 0xFFFFFFFF)
 
 
-def _check_limits(files: Mapping[str, bytes]) -> None:
+def _check_limits(files: Mapping[str, bytes], blobs: Sequence[Blob]) -> None:
     """Refuse what a reader would refuse, before it is published."""
-    total = sum(len(content) for content in files.values())
-    findings = []
-    if total > oci.MAX_CONTENT_BYTES:
-        findings.append(
-            Finding("size-limit", f"{total} bytes of manifests; {oci.MAX_CONTENT_BYTES} are read")
-        )
-    if len(files) > oci.MAX_CONTENT_FILES:
-        findings.append(
-            Finding("size-limit", f"{len(files)} files; {oci.MAX_CONTENT_FILES} are read")
-        )
+    document, content = blobs
+    measured = (
+        ("bytes of manifests", sum(map(len, files.values())), oci.MAX_CONTENT_BYTES),
+        ("files", len(files), oci.MAX_CONTENT_FILES),
+        ("compressed bytes of manifests", content.descriptor.size, oci.MAX_LAYER_BYTES),
+        ("bytes of release document", document.descriptor.size, oci.MAX_DOCUMENT_BYTES),
+    )
+    findings = [
+        Finding("size-limit", f"{size} {what}; readers take {limit} at most")
+        for what, size, limit in measured
+        if size > limit
+    ]
     if findings:
         raise ValidationFailed("the bundle is too large to be read again", findings=findings)
