@@ -71,7 +71,8 @@ class KubernetesWatcher:
             for watch in watches:
                 watch.stop()
             for watch in watches:
-                watch.join()
+                if watch.ident is not None:  # an interruption may come before it was started
+                    watch.join()
 
     def _subjects(self, refs: Collection[ObjectRef]) -> tuple[list[_Subject], list[ObjectRef]]:
         """The watches that the objects need, and the objects of kinds that are not served."""

@@ -50,7 +50,15 @@ def apply_to_target(
 
 
 def _carry_out(run: Run, state: TargetState, plan: Plan) -> TargetResult:
-    run.begin(state)
+    try:
+        run.begin(state)
+        return _change(run, state, plan)
+    except (KeyboardInterrupt, SystemExit):
+        run.interrupted(state)
+        raise
+
+
+def _change(run: Run, state: TargetState, plan: Plan) -> TargetResult:
     try:
         run.intend(state, plan)
         for wave in plan.waves:
@@ -60,6 +68,3 @@ def _carry_out(run: Run, state: TargetState, plan: Plan) -> TargetResult:
         return run.end(state, plan)
     except BundlerError as error:
         return run.fail(state, plan, error)
-    except (KeyboardInterrupt, SystemExit):
-        run.interrupted(state)
-        raise

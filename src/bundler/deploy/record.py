@@ -12,33 +12,31 @@ from bundler.model.revision import Revision, Status, TargetState, kept
 from bundler.ports import StateWriter
 
 
-def begin(writer: StateWriter, state: TargetState, intended: Revision) -> Revision:
-    """Write a pending revision, before anything changes.
+def numbered(state: TargetState, intended: Revision) -> Revision:
+    """The next revision, or the pending one of the same digest, which is continued."""
+    latest = state.latest
+    if latest and latest.status == "pending" and latest.digest == intended.digest:
+        return replace(intended, number=latest.number, started=latest.started)
+    numbers = (revision.number for revision in state.revisions)
+    return replace(intended, number=max(numbers, default=0) + 1)
 
-    A pending one of the same digest is continued under its number; any other one was interrupted.
+
+def begin(writer: StateWriter, state: TargetState, intended: Revision) -> Revision:
+    """Write a numbered revision as pending, before anything changes.
+
+    Any other pending one was interrupted.
     """
-    continued: Revision | None = None
     for revision in state.revisions:
-        if revision.status != "pending":
-            continue
-        if revision.digest == intended.digest and revision == state.latest:
-            continued = revision
-        else:
+        if revision.status == "pending" and revision.number != intended.number:
             writer.write_revision(
                 revision.ended(
                     "interrupted", outcome="another release was applied", finished=intended.started
                 )
             )
-    number = continued.number if continued else _next_number(state)
-    started = continued.started if continued else intended.started
     who = replace(intended.who, authenticated=writer.authenticated())
-    revision = replace(intended, number=number, started=started, who=who, status="pending")
+    revision = replace(intended, who=who, status="pending")
     writer.write_revision(revision)
     return revision
-
-
-def _next_number(state: TargetState) -> int:
-    return max((revision.number for revision in state.revisions), default=0) + 1
 
 
 def intend(writer: StateWriter, recorded: Inventory, plan: Plan, untracked: ObjectRef) -> Inventory:

@@ -76,6 +76,8 @@ class Run:
     # --- carrying it out ------------------------------------------------------------------------
 
     def begin(self, state: TargetState) -> None:
+        # Numbered first: an interruption may come when it is written and we do not know that yet.
+        self._revision = record.numbered(state, self._revision)
         self._revision = record.begin(self._to, state, self._revision)
 
     def intend(self, state: TargetState, plan: Plan) -> None:
@@ -142,7 +144,8 @@ class Run:
 
     def interrupted(self, state: TargetState) -> None:
         with suppress(BundlerError):
-            self._end(state, "interrupted", "interrupted by whoever ran it")
+            if self._revision.number:
+                self._end(state, "interrupted", "interrupted by whoever ran it")
 
     def _end(
         self,

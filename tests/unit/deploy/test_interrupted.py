@@ -11,6 +11,7 @@ from bundler.deploy.result import TargetResult
 from bundler.errors import Unreachable
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.objects import ObjectRef
+from bundler.model.revision import Revision
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.releases import (
     OWNED_BY,
@@ -177,6 +178,20 @@ def test_whoever_interrupts_a_run_finds_it_recorded_and_the_lock_free(method: st
     assert cluster.revisions[2].status == "interrupted"
     assert cluster.holder is None
     assert apply(cluster, SECOND).status == "succeeded"
+
+
+def test_an_interruption_right_after_the_first_record_is_recorded_too() -> None:
+    class Terminated(FakeCluster):
+        def write_revision(self, revision: Revision) -> None:
+            super().write_revision(revision)
+            if revision.status == "pending":
+                raise KeyboardInterrupt
+
+    cluster = Terminated()
+    with pytest.raises(KeyboardInterrupt):
+        apply(cluster, FIRST)
+    assert [each.status for each in cluster.revisions.values()] == ["interrupted"]
+    assert cluster.holder is None
 
 
 @pytest.mark.parametrize("method", ["watch", "apply", "delete", "write_inventory"])
