@@ -37,6 +37,7 @@ _SETTINGS = {
     "core.hooksPath": os.devnull,
     "core.fsmonitor": "false",
     "core.quotePath": "false",
+    "core.deltaBaseCacheLimit": "256m",  # long histories take half the time
     "protocol.ext.allow": "never",
 }
 _ENVIRONMENT = {
