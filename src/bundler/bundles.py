@@ -6,11 +6,11 @@ Shared by publishing (what is there already), applying and looking.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, cast
 
-from bundler.errors import NotFound, VerificationFailed
+from bundler.errors import NotFound, TryAgain, VerificationFailed
 from bundler.manifests import read_json
 from bundler.model import artifact as oci
 from bundler.model.artifact import Descriptor
@@ -18,6 +18,7 @@ from bundler.model.bundle import ReleaseDocument
 from bundler.model.lock import ImageLock, ResolvedImage, ResolvedMigrations
 from bundler.model.reference import ArtifactReference, Digest, InvalidReference, Repository
 from bundler.model.release import SemVer, SourceRevision
+from bundler.parallel import threads
 from bundler.ports import ArtifactReader, DocumentSchemas
 
 KNOWN_REQUIREMENTS: frozenset[str] = frozenset()
@@ -69,10 +70,21 @@ def find(reader: ArtifactReader, reference: ArtifactReference) -> Manifest:
     if digest is None:
         raise NotFound(
             f"{reference}: no such version in the deploy registry",
-            hint=f"bundler list --deploy-registry {reference.repository} shows what is published",
+            hint=_hint(reader, reference),
         )
     exact = ArtifactReference(reference.repository, reference.tag, digest)
     return parse_manifest(exact, reader.manifest(reference.repository, digest))
+
+
+def _hint(reader: ArtifactReader, reference: ArtifactReference) -> str:
+    try:
+        published = versions(reader.tags(reference.repository))
+    except TryAgain:
+        published = []  # a registry that does not list
+    near = get_close_matches(str(reference.tag), published, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"bundler list --deploy-registry {reference.repository} shows what is published"
 
 
 def parse_manifest(reference: ArtifactReference, content: bytes) -> Manifest:
@@ -188,6 +200,6 @@ def list_versions(
         commit = annotations.get(oci.REVISION, "").rpartition(":")[2]
         return Listed(version, manifest.digest, annotations.get(oci.CREATED, ""), commit)
 
-    with ThreadPoolExecutor(parallel) as pool:
+    with threads(parallel) as pool:
         found = pool.map(look, versions(reader.tags(repository)))
         return [listed for listed in found if listed is not None]

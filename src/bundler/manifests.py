@@ -9,6 +9,7 @@ keys, every string quoted that YAML 1.1 or 1.2 could read as something else.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ import yaml
 MAX_DOCUMENTS = 50_000
 MAX_NODES = 2_000_000
 MAX_DEPTH = 100
+_MERGE = "tag:yaml.org,2002:merge"
 _SUSPECT_NESTING = 1_000
 _DEEP_BLOCK = re.compile(r"(?:[-?:][ \t]+){200}| {500}")
 
@@ -51,21 +53,27 @@ def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
 
 def _construct_float(loader: _Loader, node: yaml.ScalarNode) -> float:
     text = loader.construct_scalar(node).replace("_", "").lower()
-    if text.lstrip("+-") in (".inf", ".nan"):
+    value = float("nan") if text.lstrip("+-") in (".inf", ".nan") else float(text)
+    if not math.isfinite(value):  # 1e999 is none either
         raise InvalidYaml(f"{text} is no value of a manifest", _line(node.start_mark))
-    return float(text)
+    return value
 
 
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
-    loader.flatten_mapping(node)
+    own = sum(key_node.tag != _MERGE for key_node, _ in node.value)
+    loader.flatten_mapping(node)  # puts what `<<` merges first: a key of the mapping's own wins
+    merged = len(node.value) - own
     mapping: dict[str, Any] = {}
-    for key_node, value_node in node.value:
+    seen: set[str] = set()
+    for number, (key_node, value_node) in enumerate(node.value):
         key = loader.construct_object(key_node, deep=True)
         line = _line(key_node.start_mark)
         if not isinstance(key, str):
             raise InvalidYaml(f"key {key!r} is not a string", line)
-        if key in mapping:
+        if key in seen:
             raise InvalidYaml(f"key {key!r} stands twice", line)
+        if number >= merged:
+            seen.add(key)
         mapping[key] = loader.construct_object(value_node, deep=True)
     return mapping
 

@@ -130,6 +130,24 @@ def test_no_thread_stays_when_the_caller_stops_early(
     assert watch_threads() == []
 
 
+def test_an_interruption_while_watches_start_reaches_the_caller(
+    connection: KubernetesConnection, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name.startswith("watch "):
+            raise KeyboardInterrupt
+
+    watcher = watcher_of(target_in(connection, namespace))
+    ref = ObjectRef("", "ConfigMap", namespace, "any")
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(iter(watcher.watch([ref], 60)))
+    assert not watch_threads()
+
+
 def test_a_watch_goes_on_when_its_connection_breaks(
     control_plane: ControlPlane,
     connection: KubernetesConnection,

@@ -15,12 +15,16 @@ from typing import Any
 from tools.control_plane import ControlPlane
 
 Object = dict[str, Any]
+Status = Callable[[], tuple[str | None, str, str]]
+Untouched = Callable[[], bool]
+APPS, CORE, BATCH = "/apis/apps/v1", "/api/v1", "/apis/batch/v1"
+LEASES, RBAC = "/apis/coordination.k8s.io/v1", "/apis/rbac.authorization.k8s.io/v1"
 OWNED = "app.kubernetes.io/managed-by=bundler,!release-bundler/state"
 _COLLECTIONS = (
-    ("/api/v1", ("configmaps", "secrets", "services", "serviceaccounts", "persistentvolumeclaims")),
-    ("/apis/apps/v1", ("deployments", "statefulsets", "daemonsets")),
-    ("/apis/batch/v1", ("jobs", "cronjobs")),
-    ("/apis/rbac.authorization.k8s.io/v1", ("roles", "rolebindings")),
+    (CORE, ("configmaps", "secrets", "services", "serviceaccounts", "persistentvolumeclaims")),
+    (APPS, ("deployments", "statefulsets", "daemonsets")),
+    (BATCH, ("jobs", "cronjobs")),
+    (RBAC, ("roles", "rolebindings")),
     ("/apis/networking.k8s.io/v1", ("ingresses", "networkpolicies")),
     ("/apis/policy/v1", ("poddisruptionbudgets",)),
     ("/apis/autoscaling/v2", ("horizontalpodautoscalers",)),
@@ -41,7 +45,7 @@ class Namespace:
     def path(self, prefix: str, *parts: str) -> str:
         return "/".join([prefix, "namespaces", self.name, *parts])
 
-    def list(self, prefix: str, plural: str, selector: str = "") -> list[Object]:
+    def listed(self, prefix: str, plural: str, selector: str = "") -> list[Object]:
         query = f"?labelSelector={selector}" if selector else ""
         found = self.control_plane.request("GET", self.path(prefix, plural) + query)
         return list(found["items"])
@@ -58,7 +62,7 @@ class Namespace:
             f"{plural}/{each['metadata']['name']}": each
             for prefix, plurals in _COLLECTIONS
             for plural in plurals
-            for each in self.list(prefix, plural, OWNED)
+            for each in self.listed(prefix, plural, OWNED)
         }
 
     def state(self) -> dict[str, Object]:
@@ -70,7 +74,7 @@ class Namespace:
 
     def identities(self) -> dict[str, tuple[str, int]]:
         """UID and generation of everything that is ours, and of all pods."""
-        pods = {f"pods/{pod['metadata']['name']}": pod for pod in self.list("/api/v1", "pods")}
+        pods = {f"pods/{pod['metadata']['name']}": pod for pod in self.listed(CORE, "pods")}
         return {
             name: (each["metadata"]["uid"], each["metadata"].get("generation", 0))
             for name, each in (self.owned() | pods).items()
@@ -78,22 +82,25 @@ class Namespace:
 
     def revisions(self) -> list[Object]:
         """The recorded revisions, oldest first."""
-        found = self.list("/api/v1", "configmaps", "release-bundler/state=revision")
+        found = self.listed(CORE, "configmaps", "release-bundler/state=revision")
         revisions = [json.loads(each["data"]["revision"]) for each in found]
         return sorted(revisions, key=lambda revision: int(revision["number"]))
 
     def lock_holder(self) -> str:
-        leases = self.list("/apis/coordination.k8s.io/v1", "leases")
+        leases = self.listed(LEASES, "leases")
         return "".join(each["spec"].get("holderIdentity") or "" for each in leases)
 
     def expire_lock(self) -> None:
         """Let the lock of a killed holder be over at once, not in half a minute."""
-        prefix = "/apis/coordination.k8s.io/v1"
-        [lease] = self.list(prefix, "leases")
+        [lease] = self.listed(LEASES, "leases")
+        self.patch(LEASES, "leases", lease["metadata"]["name"], spec={"leaseDurationSeconds": 1})
+
+    def patch(self, prefix: str, plural: str, name: str, **changed: Any) -> None:
+        """Change a few fields (RFC 7386), as somebody else than bundler."""
         self.control_plane.request(
             "PATCH",
-            self.path(prefix, "leases", lease["metadata"]["name"]),
-            {"spec": {"leaseDurationSeconds": 1}},
+            self.path(prefix, plural, name),
+            changed,
             content_type="application/merge-patch+json",
         )
 

@@ -52,7 +52,9 @@ class Releases:
         revision = SourceRevision(ReleaseTag(tag), Digest.of(tag.encode()).hex[:40], COMMIT_TIME)
         lock = ImageLock(revision, {}, {})
         rendered = RenderedBundle(
-            lock, tuple(_rendered(project, environment, each, lock, objects) for each in targets), {}
+            lock,
+            tuple(_rendered(project, environment, each, lock, objects) for each in targets),
+            {},
         )
         bundle = ValidatedBundle(rendered, files(rendered), {self.environment: "1.34"})
         artifact = pack(project, bundle)
@@ -84,7 +86,10 @@ def config_map(name: str, **content: str) -> Object:
 def pod_template(name: str, image: str, labels: Mapping[str, str], **spec: Any) -> Object:
     return {
         "metadata": {"labels": {"app": name, **labels}},
-        "spec": {"containers": [{"name": "main", "image": f"registry.example.com/{image}"}], **spec},
+        "spec": {
+            "containers": [{"name": "main", "image": f"registry.example.com/{image}"}],
+            **spec,
+        },
     }
 
 
@@ -113,5 +118,7 @@ def service(name: str, port: int) -> Object:
     return made("v1", "Service", name, spec={"selector": {"app": name}, "ports": [{"port": port}]})
 
 
-SLOW = {"kwok.x-k8s.io/ready-after": "4s"}
+SLOW = {"kwok.x-k8s.io/ready-after": "3s"}
 """Labels of pods that take their time."""
+NEVER = {"kwok.x-k8s.io/ready-after": "1h"}
+"""Labels of pods that get ready when a test takes the label away."""

@@ -11,21 +11,13 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Bundler
-from tests.e2e.live_objects import Namespace, until
-from tests.e2e.machine import Machine, value
-from tests.e2e.releases import (
-    SLOW,
-    Releases,
-    config_map,
-    deployment,
-    job,
-    made,
-    service,
-)
+from tests.e2e.live_objects import APPS, BATCH, CORE, LEASES, Namespace
+from tests.e2e.machine import Machine
+from tests.e2e.releases import Releases, config_map, deployment, job, made, service
 from tools.control_plane import ControlPlane, kubeconfig
 from tools.sample_shop import SampleShop
 
-APPS, CORE, BATCH = "/apis/apps/v1", "/api/v1", "/apis/batch/v1"
+pytest_plugins = ["tests.e2e.cluster"]
 
 V1 = (
     config_map("settings", colour="red"),
@@ -44,21 +36,6 @@ V2 = (
     deployment("cart", "cart:2", replicas=3),
     deployment("search", "search:1"),
 )
-
-
-@pytest.fixture
-def place(control_plane: ControlPlane, namespace: str) -> Namespace:
-    return Namespace(control_plane, namespace)
-
-
-@pytest.fixture
-def releases(tmp_path: Path, namespace: str) -> Releases:
-    return Releases(tmp_path / "registry", {"default": namespace})
-
-
-@pytest.fixture
-def machine(tmp_path: Path, control_plane: ControlPlane) -> Machine:
-    return Machine(tmp_path / "empty", ("--kubeconfig", str(control_plane.kubeconfig)))
 
 
 @pytest.fixture
@@ -95,7 +72,9 @@ def test_forth_and_back_ends_in_the_first_state(
     before = place.state()
 
     second = machine.apply(published("v1.1.0"))["targets"][0]
-    actions = {each["ref"].replace(f"/{place.name}", ""): each["action"] for each in second["objects"]}
+    actions = {
+        each["ref"].replace(f"/{place.name}", ""): each["action"] for each in second["objects"]
+    }
     assert actions == {
         "ConfigMap/settings": "configured",
         "ConfigMap/features": "created",
@@ -121,7 +100,11 @@ def test_forth_and_back_ends_in_the_first_state(
 
 @pytest.mark.requirement("B-101", "B-102", "B-106", "D-09")
 def test_the_sample_shop_runs_changes_and_stays_as_it_is_where_a_release_changes_nothing(
-    shop: SampleShop, bundler: Bundler, machine: Machine, control_plane: ControlPlane, tmp_path: Path
+    shop: SampleShop,
+    bundler: Bundler,
+    machine: Machine,
+    control_plane: ControlPlane,
+    tmp_path: Path,
 ) -> None:
     for tag in ("v1.0.0", "v1.2.0", "v1.2.1"):
         assert bundler("publish", tag, "--repo", "shop").exit_code == 0
@@ -141,8 +124,8 @@ def test_the_sample_shop_runs_changes_and_stays_as_it_is_where_a_release_changes
     }  # fmt: skip
     assert again["revision"] == 3
     assert stage.identities() == before
-    status = machine.look("status", "--namespace", "shop")
-    assert (status["current"]["tag"], status["current"]["revision" if 0 else "number"]) == ("v1.2.1", 3)
+    current = machine.look("status", "--namespace", "shop")["current"]
+    assert (current["tag"], current["number"]) == ("v1.2.1", 3)
 
     machine.with_connection("--directory", tmp_path / "prod").apply(
         f"{elsewhere}:v1.2.1", environment="prod"
@@ -176,25 +159,22 @@ def test_the_same_release_again_is_unchanged_and_makes_no_revision(
     assert revision["lastChecked"] >= revision["finished"]
 
 
-def test_what_somebody_changed_by_hand_is_corrected(
+def test_what_somebody_removed_is_made_again_and_what_somebody_changed_is_told(
     published: Releases, machine: Machine, place: Namespace
 ) -> None:
     machine.apply(published("v1.0.0"))
     before = place.state()
-    for plural, name, patch in (
-        ("configmaps", "settings", {"data": {"colour": "green"}}),
-        ("services", "cart", None),
-    ):
-        place.control_plane.request(
-            "DELETE" if patch is None else "PATCH",
-            place.path(CORE, plural, name),
-            patch,
-            content_type="application/merge-patch+json",
-        )
-    # kubectl's change is another field manager's: it is told, not overwritten behind its back
-    error = machine.refused(published("v1.0.0"), exit_code=4)
-    assert "settings" in error["message"], error
-    assert before
+    place.control_plane.request("DELETE", place.path(CORE, "services", "cart"))
+    [again] = machine.apply(published("v1.0.0"))["targets"]
+    assert (again["status"], again["changes"]["created"]) == ("succeeded", 1)
+    assert place.state() == before
+
+    place.patch(CORE, "configmaps", "settings", data={"colour": "green"})
+    error = machine.refused(published("v1.1.0"), exit_code=4)
+    assert error["code"] == "ownership-refused"
+    assert f"ConfigMap/{place.name}/settings" in error["message"]
+    assert place.get(CORE, "configmaps", "settings")["data"] == {"colour": "green"}
+    assert not place.has(CORE, "configmaps", "features")
 
 
 # --- dry run ------------------------------------------------------------------------------------
@@ -229,8 +209,8 @@ def test_a_dry_run_of_a_first_apply_makes_nothing_at_all(
     planned = machine.apply(published("v1.0.0"), "--dry-run")["targets"][0]
     assert planned["changes"]["created"] == len(V1)
     assert not place.owned()
-    assert not place.list("/apis/coordination.k8s.io/v1", "leases")
-    assert not place.list(CORE, "configmaps", "release-bundler/state")
+    assert not place.listed(LEASES, "leases")
+    assert not place.listed(CORE, "configmaps", "release-bundler/state")
 
 
 # --- who, when, what ----------------------------------------------------------------------------
@@ -305,9 +285,7 @@ def test_a_job_is_made_anew_only_when_its_template_changed(
 def prod(tmp_path: Path, place: Namespace) -> Iterator[Releases]:
     """A release for two targets; the namespace of the second comes with the first apply."""
     other = f"{place.name}-us"
-    releases = Releases(
-        tmp_path / "registry", {"eu": place.name, "us": other}, environment="prod"
-    )
+    releases = Releases(tmp_path / "registry", {"eu": place.name, "us": other}, environment="prod")
     releases.publish("v1.0.0", config_map("settings", colour="red"), deployment("cart", "cart:1"))
     yield releases
     if place.control_plane.has(f"/api/v1/namespaces/{other}"):
@@ -324,8 +302,8 @@ def test_a_targets_file_leads_to_every_target_of_an_environment(
 ) -> None:
     plane = place.control_plane
     (tmp_path / "targets.yaml").write_text(
-        f"prod/eu: {{kubeconfig: {plane.kubeconfig}, context: admin, cluster: {cluster_uid(plane)}}}\n"
-        f"prod/us: {{kubeconfig: {plane.kubeconfig}}}\n"
+        f"prod/eu: {{kubeconfig: {plane.kubeconfig}, cluster: {cluster_uid(plane)}}}\n"
+        f"prod/us: {{kubeconfig: {plane.kubeconfig}, context: admin}}\n"
     )
     by_file = machine.with_connection("--targets", tmp_path / "targets.yaml")
     applied = by_file.apply(prod("v1.0.0"), environment="prod")["targets"]
@@ -354,7 +332,7 @@ def test_another_cluster_than_the_one_that_is_named_is_refused_before_anything(
     error = by_file.refused(prod("v1.0.0"), environment="prod", exit_code=4)
     assert error["message"].startswith(f"{place.control_plane.server} is not the cluster")
     assert not place.owned()
-    assert not place.list(CORE, "configmaps", "release-bundler/state")
+    assert not place.listed(CORE, "configmaps", "release-bundler/state")
 
 
 def test_a_target_without_a_connection_ends_before_anything(
@@ -379,7 +357,12 @@ def test_a_merged_kubeconfig_leads_to_a_cluster(
     whole = kubeconfig(plane.server, plane.ca, "ci", plane.token)
     parts = [
         {"apiVersion": "v1", "kind": "Config", "clusters": whole["clusters"]},
-        {"apiVersion": "v1", "kind": "Config", "users": whole["users"], "contexts": whole["contexts"]},
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "users": whole["users"],
+            "contexts": whole["contexts"],
+        },
     ]
     for number, part in enumerate(parts):
         (tmp_path / f"part-{number}").write_text(json.dumps(part))

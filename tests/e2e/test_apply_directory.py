@@ -160,11 +160,11 @@ def test_an_apply_that_was_cut_off_comes_to_the_same_files_when_it_is_run_again(
     releases: Releases, machine: Machine, folder: Path, tmp_path: Path, sent: signal.Signals,
     exit_code: int, status: str,
 ) -> None:  # fmt: skip
-    many = [config_map(f"settings-{number}", number=str(number)) for number in range(1500)]
+    many = [config_map(f"settings-{number}", number=str(number)) for number in range(800)]
     releases.publish("v2.0.0", *V2, *many)
     machine.apply(releases("v1.0.0"))
     running = machine.started(releases("v2.0.0"))
-    until((folder / "shop/configmap/settings-7.yaml").exists, "one of the files")
+    until((folder / "shop/configmap/settings-10.yaml").exists, "one of the files")
     running.process.send_signal(sent)
     assert running.end().exit_code == exit_code
     assert machine.look("status")["latest"]["status"] == status

@@ -1,54 +1,31 @@
-"""Applies that fail, are killed, meet each other, or are refused: on a real control plane."""
+"""Applies that fail, are killed, or meet each other: on a real control plane."""
 
 from __future__ import annotations
 
 import json
+import secrets
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.live_objects import Namespace, until
+from tests.e2e.live_objects import APPS, BATCH, CORE, Namespace, Status, until
 from tests.e2e.machine import Machine, value
-from tests.e2e.releases import SLOW, Object, Releases, config_map, deployment, job, made, service
-from tools.control_plane import ControlPlane, kubeconfig
-from tools.server_process import free_port
+from tests.e2e.releases import (
+    NEVER,
+    SLOW,
+    Object,
+    Releases,
+    config_map,
+    deployment,
+    job,
+    service,
+)
+from tools.control_plane import ControlPlane
 
-APPS, CORE, BATCH = "/apis/apps/v1", "/api/v1", "/apis/batch/v1"
-RBAC = "/apis/rbac.authorization.k8s.io/v1"
-
-
-@pytest.fixture
-def place(control_plane: ControlPlane, namespace: str) -> Namespace:
-    return Namespace(control_plane, namespace)
-
-
-@pytest.fixture
-def releases(tmp_path: Path, namespace: str) -> Releases:
-    return Releases(tmp_path / "registry", {"default": namespace})
-
-
-@pytest.fixture
-def machine(tmp_path: Path, control_plane: ControlPlane) -> Machine:
-    return Machine(tmp_path / "empty", ("--kubeconfig", str(control_plane.kubeconfig)))
-
-
-@pytest.fixture
-def status(machine: Machine, namespace: str) -> Callable[[], tuple[str | None, str, str]]:
-    """Tag of the current release, tag and status of the last one."""
-
-    def look() -> tuple[str | None, str, str]:
-        found = machine.look("status", "--namespace", namespace)
-        current, latest = found["current"], found["latest"]
-        return current and current["tag"], latest["tag"], latest["status"]
-
-    return look
-
-
-Status = Callable[[], tuple[str | None, str, str]]
+pytest_plugins = ["tests.e2e.cluster"]
 
 
 # --- what never gets ready ----------------------------------------------------------------------
@@ -75,11 +52,15 @@ def test_a_bad_image_leaves_the_former_release_serving(
     told: str,
 ) -> None:
     strategy = {"rollingUpdate": {"maxUnavailable": 1, "maxSurge": 1}}
-    rollout = {"replicas": 4, "strategy": strategy, "progressDeadlineSeconds": deadline}
+    rollout: dict[str, Any] = {
+        "replicas": 4,
+        "strategy": strategy,
+        "progressDeadlineSeconds": deadline,
+    }
     releases.publish("v1.0.0", deployment("cart", "cart:1", **rollout))
     releases.publish("v1.1.0", deployment("cart", image, **rollout))
     machine.apply(releases("v1.0.0"))
-    [former] = place.list(APPS, "replicasets")
+    [former] = place.listed(APPS, "replicasets")
 
     with place.watched(APPS, "replicasets") as seen:
         applied = machine.apply(releases("v1.1.0"), "--timeout", timeout, exit_code=5)
@@ -145,7 +126,9 @@ def test_nothing_of_a_failed_release_remains_after_the_next_good_one(
     template = place.get(APPS, "deployments", "cart")["spec"]["template"]
     assert template["metadata"]["labels"] == {"app": "cart"}
     # Pods and the like go with their owner a moment later.
-    until(lambda: "of-the-failed-one" not in json.dumps(place.list(CORE, "pods")), "its pods gone")
+    until(
+        lambda: "of-the-failed-one" not in json.dumps(place.listed(CORE, "pods")), "its pods gone"
+    )
 
 
 def test_the_first_target_that_fails_stops_the_others(
@@ -186,14 +169,32 @@ def has_new_configuration(place: Namespace) -> bool:
 
 
 def runs_new_job(place: Namespace) -> bool:
-    return "migrate:2" in json.dumps(place.list(BATCH, "jobs"))
+    return "migrate:2" in json.dumps(place.listed(BATCH, "jobs"))
 
 
 def rolls_out(place: Namespace) -> bool:
-    return "cart:2" in json.dumps(place.list(APPS, "deployments"))
+    return "cart:2" in json.dumps(place.listed(APPS, "deployments"))
 
 
 MOMENTS = [has_pending, has_new_configuration, runs_new_job, rolls_out]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Object]:
+    """What AFTER comes to where nothing stood before and nobody is killed; without the place."""
+    folder, name = tmp_path_factory.mktemp("calm"), f"calm-{secrets.token_hex(4)}"
+    releases = Releases(folder, {"default": name})
+    releases.publish("v1.1.0", *AFTER)
+    machine = Machine(folder / "empty", ("--kubeconfig", str(control_plane.kubeconfig)))
+    machine.apply(releases("v1.1.0"))
+    return without_place(Namespace(control_plane, name))
+
+
+def without_place(place: Namespace) -> dict[str, Object]:
+    found: dict[str, Object] = json.loads(json.dumps(place.state()).replace(place.name, "here"))
+    return found
 
 
 @pytest.mark.requirement("B-111")
@@ -203,6 +204,7 @@ def test_an_apply_that_was_killed_comes_to_the_same_end_when_it_is_run_again(
     machine: Machine,
     place: Namespace,
     status: Status,
+    undisturbed: dict[str, Object],
     moment: Callable[[Namespace], bool],
 ) -> None:
     releases.publish("v1.0.0", *BEFORE)
@@ -218,19 +220,7 @@ def test_an_apply_that_was_killed_comes_to_the_same_end_when_it_is_run_again(
     assert (applied["status"], applied["revision"]) == ("succeeded", 2)
     assert status() == ("v1.1.0", "v1.1.0", "succeeded")
     assert place.lock_holder() == ""
-    assert place.state() == undisturbed(place, machine)
-
-
-def undisturbed(place: Namespace, machine: Machine) -> dict[str, Object]:
-    """What AFTER comes to in another namespace without BEFORE and a kill, as if it were this."""
-    name = f"{place.name}-calm"
-    releases = Releases(machine.folder.parent / "calm", {"default": name})
-    releases.publish("v1.1.0", *AFTER)
-    machine.apply(releases("v1.1.0"))
-    calm = Namespace(place.control_plane, name)
-    state: dict[str, Object] = json.loads(json.dumps(calm.state()).replace(name, place.name))
-    place.control_plane.request("DELETE", f"/api/v1/namespaces/{name}")
-    return state
+    assert without_place(place) == undisturbed
 
 
 @pytest.mark.requirement("B-111")
@@ -285,209 +275,20 @@ def test_an_interrupted_apply_gives_the_lock_back_and_says_so(
 def test_of_two_applies_at_once_one_is_told_who_holds_the_lock_and_one_that_waits_finds_it_done(
     releases: Releases, machine: Machine, place: Namespace
 ) -> None:
-    releases.publish("v1.0.0", deployment("cart", "cart:1", {**SLOW, **{list(SLOW)[0]: "8s"}}))
+    releases.publish("v1.0.0", deployment("cart", "cart:1", NEVER))
     first = machine.with_variables(GITHUB_ACTOR="ada").started(releases("v1.0.0"), "-o", "json")
     until(place.lock_holder, "the lock of the first")
     waiting = machine.started(releases("v1.0.0"), "--lock-timeout", "1m", "-o", "json")
     error = machine.refused(releases("v1.0.0"), exit_code=6)
     assert error["code"] == "locked"
-    assert f"is locked by ada " in error["message"]
+    assert "is locked by ada " in error["message"]
     assert first.process.poll() is None
+    assert waiting.process.poll() is None
+    for pod in place.listed(CORE, "pods"):  # from now on they get ready
+        name = pod["metadata"]["name"]
+        place.patch(CORE, "pods", name, metadata={"labels": dict.fromkeys(NEVER)})
     done, checked = first.end(), waiting.end()
     assert (done.exit_code, checked.exit_code) == (0, 0), checked.stdout
     assert value("apply", done)["targets"][0]["status"] == "succeeded"
     assert value("apply", checked)["targets"][0]["status"] == "unchanged"
     assert [each["number"] for each in place.revisions()] == [1]
-
-
-# --- refused before anything --------------------------------------------------------------------
-
-
-@pytest.fixture
-def untouched(place: Namespace) -> Callable[[], bool]:
-    def is_so() -> bool:
-        leases = place.list("/apis/coordination.k8s.io/v1", "leases")
-        state = place.list(CORE, "configmaps", "release-bundler/state")
-        return not (place.owned() or leases or state)
-
-    return is_so
-
-
-Untouched = Callable[[], bool]
-
-
-def test_what_a_release_does_not_have_is_told_with_what_it_has(
-    releases: Releases, machine: Machine, untouched: Untouched
-) -> None:
-    releases.publish("v1.0.0", config_map("settings"))
-    error = machine.refused(releases("v1.0.0"), environment="prod", exit_code=2)
-    assert (error["code"], error["hint"]) == ("usage", "it has stage")
-    error = machine.refused(releases("v1.0.0"), "--target", "eu", exit_code=2)
-    assert (error["code"], error["hint"]) == ("usage", "it has default")
-    assert untouched()
-
-
-@pytest.mark.requirement("B-103")
-def test_a_version_that_was_never_published_touches_nothing(
-    releases: Releases, machine: Machine, untouched: Untouched
-) -> None:
-    releases.publish("v1.0.0", config_map("settings"))
-    error = machine.refused(releases("v1.0.1"), exit_code=1)
-    assert error["code"] == "not-found"
-    assert "v1.0.1" in error["message"]
-    assert "bundler list" in error["hint"]
-    assert untouched()
-
-
-def test_a_tampered_bundle_touches_nothing(
-    releases: Releases, machine: Machine, untouched: Untouched
-) -> None:
-    releases.publish("v1.0.0", config_map("settings", colour="red"))
-    for blob in Path(releases.registry.removeprefix("ocidir://"), "blobs/sha256").iterdir():
-        content = bytearray(blob.read_bytes())
-        if content[:2] == b"\x1f\x8b":
-            content[-20] ^= 1
-            blob.write_bytes(content)
-    assert machine.refused(releases("v1.0.0"), exit_code=4)["code"] == "verification-failed"
-    assert untouched()
-
-
-def test_nobody_to_ask_and_no_connection_are_usage_errors(
-    releases: Releases, machine: Machine, untouched: Untouched
-) -> None:
-    releases.publish("v1.0.0", config_map("settings"))
-    unasked = machine("apply", releases("v1.0.0"), "--env", "stage", "-o", "json")
-    assert unasked.exit_code == 2
-    assert value("apply", unasked)["error"]["code"] == "confirmation-needed"
-    error = machine.with_connection().refused(releases("v1.0.0"), exit_code=2)
-    assert error["code"] == "no-connection"
-    assert "--context" in error["hint"]
-    error = machine.refused(releases("v1.0.0"), "--context", "nowhere", exit_code=2)
-    assert error["code"] == "no-connection"
-    assert "nowhere" in error["message"]
-    for command in ("status", "history"):
-        result = machine.with_connection()(command, "-o", "json")
-        assert (result.exit_code, value(command, result)["error"]["code"]) == (2, "no-connection")
-    assert untouched()
-
-
-def test_an_unreachable_cluster_is_told_quickly(
-    releases: Releases, machine: Machine, control_plane: ControlPlane, tmp_path: Path
-) -> None:
-    releases.publish("v1.0.0", config_map("settings"))
-    server = f"https://127.0.0.1:{free_port()}"
-    config = tmp_path / "nobody"
-    config.write_text(json.dumps(kubeconfig(server, control_plane.ca, "ci", "token")))
-    nowhere = machine.with_connection("--kubeconfig", config)
-    started = time.monotonic()
-    error = nowhere.refused(releases("v1.0.0"), exit_code=6)
-    assert error["code"] == "unreachable"
-    assert server in error["message"]
-    assert time.monotonic() - started < 20
-    result = nowhere("status", "-o", "json")
-    assert (result.exit_code, value("status", result)["error"]["code"]) == (6, "unreachable")
-
-
-# --- ownership and permissions ------------------------------------------------------------------
-
-
-def test_an_object_of_another_project_is_refused_and_nothing_changes(
-    releases: Releases, machine: Machine, place: Namespace, tmp_path: Path
-) -> None:
-    other = Releases(tmp_path / "registry", {"default": place.name}, project="blog")
-    other.publish("v1.0.0", config_map("settings", of="blog"), service("web", 80))
-    machine.apply(other("v1.0.0"))
-    before = place.owned()
-    releases.publish(
-        "v1.0.0", config_map("settings", of="shop"), config_map("more"), service("web", 80)
-    )
-    error = machine.refused(releases("v1.0.0"), exit_code=4)
-    assert error["code"] == "ownership-refused"
-    assert {finding["object"] for finding in error["findings"]} == {
-        f"ConfigMap/{place.name}/settings", f"Service/{place.name}/web",
-    }  # fmt: skip
-    assert "blog/stage/default" in error["message"]
-    assert place.owned() == before
-
-
-NAMESPACED_RULES = [
-    {
-        "apiGroups": ["", "batch"],
-        "resources": ["configmaps", "jobs"],
-        "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"],
-    },
-    {
-        "apiGroups": ["coordination.k8s.io"],
-        "resources": ["leases"],
-        "verbs": ["get", "create", "update"],
-    },
-    {"apiGroups": [""], "resources": ["pods", "events"], "verbs": ["get", "list", "watch"]},
-]
-WORKLOAD_RULES = [
-    {
-        "apiGroups": ["apps"],
-        "resources": ["deployments"],
-        "verbs": ["get", "list", "watch", "create", "patch", "delete"],
-    },
-    {"apiGroups": ["apps"], "resources": ["replicasets"], "verbs": ["get", "list", "watch"]},
-]
-
-
-@pytest.fixture
-def limited(machine: Machine, place: Namespace, tmp_path: Path) -> Machine:
-    """A machine with a service account that may work in one namespace, but not with workloads."""
-    plane = place.control_plane
-    plane.request(
-        "POST", place.path(CORE, "serviceaccounts"), {**made("v1", "ServiceAccount", "deployer")}
-    )
-    role = made("rbac.authorization.k8s.io/v1", "Role", "deployer", rules=NAMESPACED_RULES)
-    plane.request("POST", place.path(RBAC, "roles"), role)
-    binding = made(
-        "rbac.authorization.k8s.io/v1",
-        "RoleBinding",
-        "deployer",
-        roleRef={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "deployer"},
-        subjects=[{"kind": "ServiceAccount", "name": "deployer", "namespace": place.name}],
-    )
-    plane.request("POST", place.path(RBAC, "rolebindings"), binding)
-    token = plane.service_account_token(place.name, "deployer")
-    config = tmp_path / "limited"
-    config.write_text(json.dumps(kubeconfig(plane.server, plane.ca, "ci", token)))
-    return machine.with_connection("--kubeconfig", config)
-
-
-def test_missing_permissions_are_all_told_before_anything_changes(
-    releases: Releases, limited: Machine, place: Namespace, untouched: Untouched
-) -> None:
-    releases.publish(
-        "v1.0.0",
-        config_map("settings"),
-        deployment("cart", "cart:1"),
-        made("rbac.authorization.k8s.io/v1", "ClusterRole", f"{place.name}-role", rules=[]),
-    )
-    error = limited.refused(releases("v1.0.0"), exit_code=4)
-    assert error["code"] == "permission-refused"
-    for verb in ("get", "list", "create", "patch"):
-        for kind in ("Deployment", "ClusterRole"):
-            assert f"{verb} {kind}" in error["message"], error
-    assert "ConfigMap" not in error["message"]
-    assert untouched()
-    assert not place.control_plane.has(f"{RBAC}/clusterroles/{place.name}-role")
-
-
-@pytest.mark.requirement("B-115")
-def test_an_account_of_one_namespace_is_enough_and_is_recorded(
-    releases: Releases, limited: Machine, place: Namespace
-) -> None:
-    role = made(
-        "rbac.authorization.k8s.io/v1", "Role", "deployer", rules=NAMESPACED_RULES + WORKLOAD_RULES
-    )
-    place.control_plane.request("PUT", place.path(RBAC, "roles", "deployer"), role)
-    releases.publish(
-        "v1.0.0", config_map("settings"), job("migrate", "migrate:1"), deployment("cart", "cart:1")
-    )
-    applied: Any = limited.apply(releases("v1.0.0"))["targets"][0]
-    assert applied["status"] == "succeeded"
-    [revision] = limited.look("history", "--namespace", place.name)["revisions"]
-    account = f"system:serviceaccount:{place.name}:deployer"
-    assert revision["who"]["authenticated"] == account

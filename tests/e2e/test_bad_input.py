@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,12 +88,22 @@ def test_a_shallow_clone_is_refused_with_the_way_out(
     assert "--unshallow" in failed(result, 2, "source-invalid").error["hint"]
 
 
-@pytest.mark.parametrize("tag", ["--upload-pack=x", "a;b", "v1..2", "ü", "release/1.2", "v" * 129])
+@pytest.mark.parametrize("tag", ["--upload-pack=x", "a;b", "v1..2", "ü"])
 def test_a_name_that_cannot_be_published_is_refused(
     shop: SampleShop, bundler: Bundler, tag: str
 ) -> None:
     result = bundler("publish", "--repo", "shop", "-o", "json", "--", tag)
     failed(result, 2, "usage")
+
+
+def test_a_release_that_no_registry_could_name_is_refused(
+    shop: SampleShop, bundler: Bundler, retag: Callable[..., None]
+) -> None:
+    retag(bundler_yaml=project_file(shop) + "\nreleases: {semver: false}\n")
+    for tag in ("release/1.2", "v" * 129):
+        git(shop.repository, "tag", tag, TAG)
+        result = failed(publish(bundler, tag), 2, "usage")
+        assert "not a legal tag in a registry" in result.error["message"]
 
 
 @pytest.mark.parametrize("kind", ["tree", "blob"])
@@ -271,6 +283,27 @@ def test_without_kustomize_the_error_says_how_to_get_it(
     failed(result, 2, "tool-missing")
     assert "kustomize" in result.error["message"]
     assert "v5" in json.dumps(result.error)
+
+
+def test_without_git_the_error_says_so(shop: SampleShop, bundler: Bundler, tmp_path: Path) -> None:
+    result = bundler("publish", "v1.1.0", "--repo", "shop", "-o", "json", PATH=str(tmp_path))
+    failed(result, 2, "tool-missing")
+    assert result.error["message"] == "git is not installed"
+
+
+def test_a_full_disk_or_missing_folder_for_temporary_files_is_named(
+    shop: SampleShop, bundler: Bundler, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    line = (
+        f'rmdir "{gone}"; "{sys.executable}" -m bundler list --deploy-registry ocidir://x -o json'
+    )
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=gone, capture_output=True, text=True, check=False
+    )
+    result = failed(Result(done.returncode, done.stdout, done.stderr), 1, "failed")
+    assert result.error["message"] == "no such file or directory"
 
 
 # --- versions -----------------------------------------------------------------------------------

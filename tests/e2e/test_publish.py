@@ -247,6 +247,30 @@ def test_a_tag_that_is_no_release_is_ignored(shop: SampleShop, bundler: Bundler)
     assert not list(shop.registry.iterdir())
 
 
+def test_a_tag_that_no_registry_takes_is_ignored_where_it_is_no_release(
+    shop: SampleShop, bundler: Bundler
+) -> None:
+    git(shop.repository, "tag", "docs/2024", "v1.1.0")
+    result = bundler("publish", "--repo", "shop", "-o", "json", GITHUB_REF="refs/tags/docs/2024")
+    assert (result.exit_code, result.value["status"]) == (0, "ignored")
+
+
+def test_an_environment_without_an_enabled_target_is_left_out(
+    shop: SampleShop, bundler: Bundler
+) -> None:
+    text = (shop.repository / "bundler.yaml").read_text()
+    text = text.replace("shop-eu}", "shop-eu, disabled: true}")
+    text = text.replace("namespace: shop-us,", "namespace: shop-us, disabled: true,")
+    assert text.count("disabled: true") == 2
+    (shop.repository / "bundler.yaml").write_text(text)
+    identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
+    git(shop.repository, *identity, "commit", "--quiet", "--all", "-m", "no prod")
+    git(shop.repository, "tag", "v3.0.0")
+    assert bundler("publish", "v3.0.0", "--repo", "shop").exit_code == 0
+    release = bundler("inspect", "v3.0.0", "-o", "json", cwd=shop.repository).value["release"]
+    assert sorted(release["environments"]) == ["dev", "stage"]
+
+
 @pytest.mark.parametrize(
     "variables",
     [{"GITHUB_REF": "refs/tags/v1.1.0"}, {"CI_COMMIT_TAG": "v1.1.0"}],

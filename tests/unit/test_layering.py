@@ -15,13 +15,20 @@ PURE_STANDARD_LIBRARY = set(sys.stdlib_module_names) - {
     "pathlib", "random", "secrets", "select", "selectors", "shutil", "signal", "socket",
     "socketserver", "ssl", "subprocess", "sys", "tempfile", "time", "urllib", "uuid",
 }  # fmt: skip
-SHARED = {"bundler.errors", "bundler.ports", "bundler.manifests", "bundler.bundles"}
+SHARED = {
+    "bundler.errors",
+    "bundler.ports",
+    "bundler.manifests",
+    "bundler.parallel",
+    "bundler.bundles",
+}
 ALLOWED = {
     "model": {"bundler.model"},
     "errors": {"bundler.model"},
     "ports": {"bundler.model"},
     "manifests": {"bundler.model", "yaml"},
-    "bundles": {"bundler.model", "bundler.errors", "bundler.ports", "bundler.manifests"},
+    "parallel": set(),
+    "bundles": {"bundler.model", *(SHARED - {"bundler.bundles"})},
     "publish": {"bundler.model", *SHARED, "bundler.publish"},
     "deploy": {"bundler.model", *SHARED, "bundler.deploy"},
 }

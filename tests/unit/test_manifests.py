@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundler.manifests import InvalidYaml, read_documents, read_json, write_documents
@@ -20,6 +20,7 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
+@settings(deadline=None)  # a busy machine is no mistake
 @given(st.lists(st.dictionaries(TEXT, VALUES, min_size=1, max_size=4), max_size=3))
 def test_what_is_written_reads_the_same_here_and_in_yaml_1_1(documents: list[Any]) -> None:
     written = write_documents(documents)
@@ -49,6 +50,17 @@ def test_scalars_are_read_as_kubernetes_tools_read_them(text: str, value: object
     assert document == {"a": value}
 
 
+def test_a_key_of_ones_own_wins_over_a_merged_one() -> None:
+    text = """
+    base: &base {k: 1, l: 1}
+    own: {k: 2, <<: *base}
+    first: {<<: [{l: 5}, *base]}
+    """
+    [document] = read_documents(text)
+    assert document["own"] == {"k": 2, "l": 1}
+    assert document["first"] == {"k": 1, "l": 5}
+
+
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{this}: &{this} [{','.join([f'*{last}'] * 10)}]\n"
     for last, this in zip("abcdefgh", "bcdefghi", strict=True)
@@ -63,6 +75,8 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
         (b"a: !custom 1", "not allowed"),
         (b"1: 2", "not a string"),
         (b"a: .nan", "no value"),
+        (b"a: 1e999", "no value"),
+        (b"a: &x {k: 1}\nb: {<<: *x, l: 1, l: 2}", "stands twice"),
         (b"a: &a [*a]", "expand"),
         (BOMB.encode(), "expand"),
         (b"\xff\xfe", "UTF-8"),

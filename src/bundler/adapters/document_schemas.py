@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
-from bundler.model.finding import Finding
+from bundler.model.finding import Finding, json_pointer
 
 IDENTIFIER = "https://release-bundler.dev/schemas/{}/v1"
 _IDENTIFIER = re.compile(r"https://release-bundler\.dev/schemas/([a-z-]+)/v1")
@@ -97,18 +97,13 @@ def _place(error: _Error) -> tuple[tuple[int, int, str], ...]:
     )
 
 
-def pointer_to(path: Sequence[str | int]) -> str:
-    """A JSON pointer (RFC 6901)."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
-
-
 def _problems(error: _Error) -> Iterator[_Problem]:
     path = list(error.absolute_path)
-    pointer = pointer_to(path)
+    pointer = json_pointer(*path)
     schema = error.schema if isinstance(error.schema, Mapping) else {}
     if "propertyNames" in error.absolute_schema_path:
         title = schema.get("title", "allowed here")
-        yield _Problem(pointer_to([*path, error.instance]), f"the key is not {title}")
+        yield _Problem(json_pointer(*path, error.instance), f"the key is not {title}")
     elif error.validator == "additionalProperties":
         yield from _unknown_keys(error.instance, schema, path)
     elif error.validator == "required":
@@ -131,7 +126,7 @@ def _unknown_keys(
             continue
         close = get_close_matches(key, known, n=1, cutoff=0.6)
         hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
-        yield _Problem(pointer_to([*path, key]), f"unknown key {key!r}", hint)
+        yield _Problem(json_pointer(*path, key), f"unknown key {key!r}", hint)
 
 
 def _missing_key(error: _Error, pointer: str) -> Iterator[_Problem]:

@@ -18,6 +18,8 @@ from pathlib import Path, PurePath, PurePosixPath
 from posixpath import normpath
 from typing import IO
 
+# Without a `git` program GitPython must not fail on import: our first command says it better.
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 import git
 
 from bundler.adapters import git_history

@@ -21,6 +21,8 @@ from bundler.ports import HistoryCommit
 _ABSENT = b"absent"
 _ROOT = "."
 _CHUNK_BYTES = 1 << 20
+_PAIRS_AT_ONCE = 4096
+"""diff-tree keeps every top tree that it has read: of a large history that is gigabytes."""
 
 Command = Callable[..., list[str]]
 """Makes a git command line of arguments."""
@@ -129,8 +131,9 @@ def _differences(
     folders = {path.partition(b"/")[0] for path in numbers} - {_ROOT.encode()}
     asked = [folder.decode("utf-8", "surrogateescape") for folder in sorted(folders)]
     silent = dict.fromkeys(edges)
-    if asked:
-        for edge, changed in _compared(command, environment, edges, asked, numbers):
+    for start in range(0, len(edges) if asked else 0, _PAIRS_AT_ONCE):
+        pairs = edges[start : start + _PAIRS_AT_ONCE]
+        for edge, changed in _compared(command, environment, pairs, asked, numbers):
             silent.pop(edge, None)
             yield edge, changed
     for edge in silent:

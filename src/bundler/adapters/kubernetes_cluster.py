@@ -27,7 +27,7 @@ class KubernetesCluster:
 
     Namespaced objects that name no namespace belong to `namespace`. The state and the lock lie
     there too, or in `state_namespace`. `lock_timeout` is how long a lock that somebody holds is
-    waited for once he shows that he lives; `on_wait` is told when waiting begins. Everything that
+    waited for once he shows that he lives; `tell` takes remarks for whoever applies. Everything that
     changes the cluster raises Locked once the lock was lost.
     """
 
@@ -41,7 +41,7 @@ class KubernetesCluster:
         namespace: str,
         state_namespace: str | None = None,
         lock_timeout: float = 0.0,
-        on_wait: Callable[[str], None] = lambda _: None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         place = Place(project, environment, target)
         kept_in = state_namespace or namespace
@@ -53,10 +53,10 @@ class KubernetesCluster:
             name=place.stem,
             labels=place.labels,
             timeout=lock_timeout,
-            on_wait=on_wait,
+            tell=tell,
         )
         self._state = KubernetesState(
-            connection, place, namespace=kept_in, before_write=self._lease.check
+            connection, place, namespace=kept_in, before_write=self._lease.check, tell=tell
         )
         self._objects = KubernetesObjects(
             connection, self._discovery, namespace=namespace, before_write=self._lease.check

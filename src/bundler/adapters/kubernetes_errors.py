@@ -115,7 +115,7 @@ def _conflict(answer: Answer, what: str) -> BundlerError:
     told = "; ".join(f"{name} manages {', '.join(sorted(fields[name]))}" for name in sorted(fields))
     return OwnershipRefused(
         f"{what}: {told}",
-        hint="leave these fields out of the manifests, or have the other give them up",
+        hint="leave these fields out of the manifests, or take them over: docs/apply.md, Conflicts",
     )
 
 

@@ -43,7 +43,7 @@ class KubernetesLease:
         timeout: float = 0.0,
         duration: int = LEASE_SECONDS,
         clock: Callable[[], float] = _running_clock,
-        on_wait: Callable[[str], None] = lambda _: None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._connection = connection
         self._collection = path_of(
@@ -55,7 +55,7 @@ class KubernetesLease:
         self._timeout = timeout
         self._duration = duration
         self._clock = clock
-        self._on_wait = on_wait
+        self._tell = tell
         self._renewed_at: float | None = None
         """When the request was sent that last renewed the lease; None while it is not held."""
         self._taken_by: str | None = None
@@ -78,7 +78,11 @@ class KubernetesLease:
 
     @contextmanager
     def held(self, holder: str) -> Iterator[None]:
-        lease = self._acquire(holder)
+        try:
+            lease = self._acquire(holder)
+        except (KeyboardInterrupt, SystemExit):
+            self._release(holder)  # it may be ours without our knowing
+            raise
         stop = threading.Event()
         renewer = _Renewer(self, lease, stop)
         try:
@@ -109,7 +113,7 @@ class KubernetesLease:
             if mark != seen:
                 is_alive = seen is not None
                 if other and not is_alive:
-                    self._on_wait(f"{self._place} is locked by {other}: waiting for a sign of life")
+                    self._tell(f"{self._place} is locked by {other}: is it still renewed?")
                 seen, seen_at = mark, now
             duration = float(spec.get("leaseDurationSeconds") or self._duration)
             if not other or now - seen_at >= duration:

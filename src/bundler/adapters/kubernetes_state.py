@@ -64,7 +64,10 @@ class Place(NamedTuple):
 
 
 class KubernetesState:
-    """The state of one place; `before_write` runs ahead of every request that changes it."""
+    """The state of one place; `before_write` runs ahead of every request that changes it.
+
+    `tell` takes remarks for whoever applies.
+    """
 
     def __init__(
         self,
@@ -73,7 +76,9 @@ class KubernetesState:
         *,
         namespace: str,
         before_write: Callable[[], None],
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._tell = tell
         self._connection = connection
         self._place = place
         self._namespace = namespace
@@ -85,8 +90,23 @@ class KubernetesState:
 
     def read(self) -> TargetState:
         found = _config_maps(self._connection, self._namespace, self._place.labels)
+        if not found:
+            self._look_elsewhere()
         self._read = {each["metadata"]["name"]: each for each in found}
         return _state(found)
+
+    def _look_elsewhere(self) -> None:
+        """Tell of a former apply to another namespace, whose objects this one will not delete."""
+        try:
+            elsewhere = _config_maps(self._connection, "", self._place.labels)
+        except PermissionRefused:
+            return
+        for namespace in sorted({each["metadata"]["namespace"] for each in elsewhere}):
+            self._tell(
+                f"note: {self._place.environment}/{self._place.target} of {self._place.project} "
+                f"was applied to namespace {namespace} before, and stays there; "
+                f"--state-namespace {namespace} goes on from it and deletes what is stale"
+            )
 
     def _known(self) -> dict[str, KubernetesObject]:
         if self._read is None:

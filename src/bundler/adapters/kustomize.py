@@ -179,8 +179,6 @@ def generated_kustomization(base: str, overlay: PinnedOverlay) -> Mapping[str, A
     """The kustomization that puts the pins on top of the overlay (in JSON, which is YAML)."""
     images = []
     for pin in overlay.pins:
-        if pin.tag is not None:
-            raise ValueError("kustomize cannot tell tags apart")
         entry = {"name": pin.name, "newName": pin.image.name, "newTag": pin.image.tag or ""}
         digest = {"digest": str(pin.image.digest)} if pin.image.digest else {}
         images.append(entry | digest)

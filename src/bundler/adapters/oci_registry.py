@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 
 from bundler.adapters.docker_credentials import DockerCredentials
@@ -29,6 +28,7 @@ from bundler.model.artifact import (
     Descriptor,
 )
 from bundler.model.reference import Digest, InvalidReference, Repository, is_tag
+from bundler.parallel import threads
 
 ACCEPT = f"{MANIFEST}, {INDEX}, {DOCKER_MANIFEST}, {DOCKER_INDEX}"
 UPLOADS = 4
@@ -91,7 +91,7 @@ class OciRegistry:
 
     def push(self, repository: Repository, artifact: Artifact) -> None:
         client = self._client(repository)
-        with ThreadPoolExecutor(UPLOADS) as pool:
+        with threads(UPLOADS) as pool:
             uploads = [
                 pool.submit(client.upload, repository.name, blob.descriptor.digest, blob.content)
                 for blob in artifact.blobs

@@ -9,7 +9,7 @@ from typing import Any
 
 from bundler.errors import ProjectFileInvalid
 from bundler.manifests import InvalidYaml, read_documents
-from bundler.model.finding import Finding
+from bundler.model.finding import Finding, json_pointer
 from bundler.model.image_tags import is_template
 from bundler.model.project import (
     DEFAULT_TARGET,
@@ -47,7 +47,7 @@ def _document(text: bytes) -> Mapping[str, Any]:
         documents = read_documents(text)
     except InvalidYaml as error:
         finding = Finding("invalid-yaml", str(error), file=PROJECT_FILE, line=error.line)
-        raise ProjectFileInvalid(f"{PROJECT_FILE} is no YAML", findings=[finding]) from error
+        raise ProjectFileInvalid(f"{PROJECT_FILE} is not valid YAML", findings=[finding]) from error
     if len(documents) != 1 or not isinstance(documents[0], Mapping):
         raise ProjectFileInvalid(f"{PROJECT_FILE} must hold one document with keys")
     return documents[0]
@@ -145,7 +145,7 @@ def _check_references(document: Mapping[str, Any], root: Path) -> Iterator[Findi
     if isinstance(lookup, str):
         texts["/images/lookup"] = lookup
     else:
-        texts |= {f"/images/lookup/{_escaped(k)}": v for k, v in lookup.items()}
+        texts |= {json_pointer("images", "lookup", k): v for k, v in lookup.items()}
     for pointer, text in texts.items():
         try:
             _repository(text, root)
@@ -169,7 +169,7 @@ def _check_references(document: Mapping[str, Any], root: Path) -> Iterator[Findi
             yield _finding(
                 pointer,
                 f"{template!r} is no template of a tag",
-                "it needs {commit}, {short} or {short:N}; {branch} may stand beside it",
+                "it needs {commit}, {short} or {short:N}, N at least 4; {branch} may stand beside",
             )
 
 
@@ -190,10 +190,6 @@ def _finding(pointer: str, message: str, hint: str | None = None) -> Finding:
     return Finding("project-file", message, pointer=pointer, hint=hint)
 
 
-def _escaped(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
-
-
 # --- values -------------------------------------------------------------------------------------
 
 
@@ -203,11 +199,12 @@ def _project(document: Mapping[str, Any], root: Path) -> Project:
     lookup = images.get("lookup", {})
     places = {images["registry"]: lookup} if isinstance(lookup, str) else lookup
     services = document["services"]
+    environments = [_environment(n, e) for n, e in document.get("environments", {}).items()]
     return Project(
         name=document["name"],
         services={name: _service(name, s or {}, images) for name, s in services.items()},
         libraries={n: _library(n, s or {}) for n, s in document.get("libraries", {}).items()},
-        environments={n: _environment(n, e) for n, e in document.get("environments", {}).items()},
+        environments={e.name: e for e in environments if e.targets},
         deploy_registry=_repository(document["deployRegistry"], root),
         lookup=Lookup({prefix: _repository(place, root) for prefix, place in places.items()}),
         external=tuple(images.get("external", ())),

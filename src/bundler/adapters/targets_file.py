@@ -21,7 +21,7 @@ def read(path: Path, schemas: DocumentSchemas) -> Mapping[str, TargetConnection]
         raise NoConnection(f"{path} cannot be read: {error.strerror}") from error
     except InvalidYaml as error:
         finding = Finding("invalid-yaml", str(error), file=str(path), line=error.line)
-        raise NoConnection(f"{path} is no YAML", findings=[finding]) from error
+        raise NoConnection(f"{path} is not valid YAML", findings=[finding]) from error
     document: Any = documents[0] if len(documents) == 1 else documents
     findings = schemas.check("targets", document)
     if findings:

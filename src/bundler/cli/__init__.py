@@ -64,7 +64,7 @@ class Terminated(SystemExit):
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"bundler {__version__}\n")
+        output.write(f"bundler {__version__}\n")
         raise typer.Exit
 
 
@@ -81,13 +81,20 @@ def _program(
 def main() -> NoReturn:
     """Run a command and end the process with its exit code."""
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(run(sys.argv[1:]))
+    output.open_streams()
+    code = run(sys.argv[1:])
+    if code in (INTERRUPTED, TERMINATED):
+        # All is released; what is left are threads with requests that nobody waits for any more.
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:  # noqa: PLR0911  one line for each way to end
     """Run a command; the exit code of docs/results.md."""
     try:
         code = app(arguments, standalone_mode=False)
+        if code == INTERRUPTED:  # typer's answer to an interruption from the keyboard
+            output.note("interrupted")
         return code if isinstance(code, int) else 0
     except BundlerError as error:
         output.show_error(error)
@@ -100,10 +107,8 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911  one line for each way to
     except (KeyboardInterrupt, Abort):
         output.note("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has seen enough: nothing more can be said to them.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        return _system(error)
     except Exception as error:  # the one last catch
         return _internal(error)
 
@@ -125,6 +130,17 @@ def _format_asked_for(arguments: list[str]) -> output.Format:
         elif option.startswith(("-o", "--output=")):
             asked = option.removeprefix("--output=").removeprefix("-o")
     return output.Format(asked) if asked in set(output.Format) else output.Format.text
+
+
+def _system(error: OSError) -> int:
+    """What no adapter has told: temporary files on a full disk, a folder that is gone, ..."""
+    if os.environ.get("BUNDLER_DEBUG"):
+        traceback.print_exc()
+    words = (error.strerror or str(error)).lower()
+    where = f"{error.filename}: " if error.filename else ""
+    hint = "check the current folder, $TMPDIR, their permissions and the free space"
+    output.show_error(BundlerError(f"{where}{words}", hint=hint))
+    return BundlerError.exit_code
 
 
 def _internal(error: Exception) -> int:

@@ -49,7 +49,8 @@ def apply(
     """
     if not (yes or dry_run or sys.stdin.isatty()):
         raise ConfirmationNeeded(
-            "nobody is here to be asked", hint="--yes applies without asking, --dry-run only shows"
+            "there is no terminal to ask on",
+            hint="--yes applies without asking, --dry-run only shows",
         )
     found = wiring.artifact_reference(reference, deploy_registry)
     reader = wiring.artifact_registry(plain_http)

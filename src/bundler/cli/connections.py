@@ -85,9 +85,13 @@ def states(
         found = wiring.target_states(flags.direct, flags.state_namespace)
     else:
         raise NoConnection("no connection", hint=_HINT)
-    return [
+    chosen = [
         state for state in found if environment in (None, state[1]) and target in (None, state[2])
     ]
+    if found and not chosen:
+        known = ", ".join(f"{state[1]}/{state[2]}" for state in found)
+        raise UsageError("nothing was applied to such a target", hint=f"there is {known}")
+    return chosen
 
 
 _HINT = (

@@ -40,7 +40,7 @@ def plan_lines(environment: str, target: str, changes: ChangeSet) -> Iterator[st
 
 def counted(counts: Mapping[Any, int]) -> str:
     shown = ", ".join(f"{count} {action}" for action, count in counts.items() if count)
-    return shown or "nothing"
+    return shown or "no changes"
 
 
 class ProgressLines:
@@ -101,8 +101,11 @@ def note_errors(results: Iterable[TargetResult]) -> None:
 
 
 def exit_code(results: Iterable[TargetResult]) -> int:
-    """The most serious of the targets' exit codes."""
-    codes = {result.error.exit_code if result.error else 0 for result in results}
+    """The most serious of the targets' exit codes; a plan that was turned down failed."""
+    codes = {
+        result.error.exit_code if result.error else int(result.status == "skipped")
+        for result in results
+    }
     return next((code for code in _SERIOUSNESS if code in codes), 0)
 
 
@@ -160,7 +163,9 @@ def history_lines(states: Sequence[State]) -> Iterator[str]:
         rows = [_revision_row(revision) for revision in reversed(state.revisions)]
         heads = ("REVISION", "RELEASE", "STATUS", "STARTED", "SECONDS", "DIGEST", "CHANGES", "BY")
         yield from table(rows, heads)
-        yield from (f"  v{r.number}: {r.outcome}" for r in state.revisions if r.status == "failed")
+        yield from (
+            f"  revision {r.number}: {r.outcome}" for r in state.revisions if r.status == "failed"
+        )
 
 
 def _revision_row(revision: Revision) -> tuple[object, ...]:

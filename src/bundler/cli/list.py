@@ -14,4 +14,4 @@ def list_(
     """List the versions of a deploy registry, newest first."""
     registry = wiring.deploy_registry(deploy_registry)
     listed = bundles.list_versions(wiring.artifact_registry(plain_http), registry)
-    output.show([version.as_dict() for version in listed], results.listed_lines(listed))
+    output.show([version.as_dict() for version in listed], results.listed_lines(registry, listed))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from enum import StrEnum
-from typing import Any
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, TextIO
 
 from bundler.errors import BundlerError
 from bundler.model.finding import Finding
@@ -28,8 +31,7 @@ FORMAT: ContextVar[Format] = ContextVar("format", default=Format.text)
 def show(result: Any, text: Iterable[str]) -> None:
     """Print a result: as a value for machines, or as lines for people."""
     if FORMAT.get() is Format.text:
-        for line in text:
-            sys.stdout.write(f"{printable(line)}\n")
+        write("".join(f"{printable(line)}\n" for line in text))
     else:
         show_value(result)
 
@@ -38,15 +40,55 @@ def show_value(value: Any) -> None:
     if FORMAT.get() is Format.yaml:
         import yaml
 
-        sys.stdout.write(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000))
+        write(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000))
     else:
-        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write(text: str) -> None:
+    """Write to stdout, whole or not at all for a reader that is gone. Raises BundlerError."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _lead_nowhere(sys.stdout)
+    except OSError as error:
+        _lead_nowhere(sys.stdout)
+        raise BundlerError(
+            f"the result cannot be written: {(error.strerror or '').lower()}",
+            hint="what it tells of has been done: look at where standard output leads",
+        ) from error
 
 
 def note(text: str) -> None:
     """Progress and remarks, on stderr; whatever comes from outside is made `printable` before."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    _write_aside(f"{text}\n")
+
+
+def _write_aside(text: str) -> None:
+    """Write to stderr; that nobody listens any more is no reason to stop in the middle."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        _lead_nowhere(sys.stderr)
+
+
+def _lead_nowhere(stream: TextIO) -> None:
+    """Drop what is and will be written, so that the end of the process does not fail on it."""
+    number = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(number, stream.fileno())
+    os.close(number)
+
+
+def open_streams() -> None:
+    """Make all three streams usable: a closed one leads nowhere, and any text can be written."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class Counter:
@@ -62,8 +104,7 @@ class Counter:
         self._done += 1
         if self._shown:
             end = "\n" if self._done == self._total else ""
-            sys.stderr.write(f"\r{self._what} {self._done}/{self._total}{end}")
-            sys.stderr.flush()
+            _write_aside(f"\r{self._what} {self._done}/{self._total}{end}")
 
 
 def show_error(error: BundlerError) -> None:
@@ -72,7 +113,7 @@ def show_error(error: BundlerError) -> None:
         show_value({"error": error_value(error)})
         return
     note(f"{coloured('error', 'red')}: {printable(error.message)}")
-    show_findings(error.findings)
+    show_findings(f for f in error.findings if f.message not in error.message)
     if error.hint:
         note(f"{coloured('hint', 'bold')}: {printable(error.hint)}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -42,7 +41,7 @@ def render(
         wiring.write_tree(directory, chosen)
         output.note(f"wrote {len(chosen)} files to {directory}")
     elif output.FORMAT.get() is output.Format.text:
-        sys.stdout.write("".join(content.decode() for content in chosen.values()))
+        output.write("".join(content.decode() for content in chosen.values()))
     else:
         output.show_value({path: content.decode() for path, content in chosen.items()})
     errors = [finding for finding in rendered.findings if finding.severity == "error"]

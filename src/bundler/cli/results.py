@@ -8,6 +8,7 @@ from typing import Any
 from bundler.bundles import Listed
 from bundler.cli.output import short, table
 from bundler.model.lock import ImageLock, ResolvedImage
+from bundler.model.reference import Repository
 from bundler.publish.flow import Ignored, Published
 
 
@@ -86,11 +87,11 @@ def ignored_lines(ignored: Ignored) -> Iterator[str]:
     yield f"{ignored.tag} is ignored: {ignored.reason}"
 
 
-def listed_lines(listed: list[Listed]) -> list[str]:
+def listed_lines(registry: Repository, listed: list[Listed]) -> list[str]:
     rows = [(x.version, short(x.digest), x.created, short(x.commit)) for x in listed]
-    return (
-        table(rows, ("VERSION", "DIGEST", "CREATED", "COMMIT")) if rows else ["nothing published"]
-    )
+    if not rows:
+        return [f"nothing is published in {registry}"]
+    return table(rows, ("VERSION", "DIGEST", "COMMITTED", "COMMIT"))
 
 
 def release_lines(reference: str, release: Mapping[str, Any]) -> Iterator[str]:

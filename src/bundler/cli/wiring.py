@@ -20,7 +20,7 @@ from bundler.cli import output
 from bundler.deploy.progress import OnProgress
 from bundler.deploy.result import Runner
 from bundler.deploy.rollout import Limits
-from bundler.errors import Refused, SourceInvalid, UsageError
+from bundler.errors import NoConnection, Refused, SourceInvalid, UsageError
 from bundler.model.changeset import Plan
 from bundler.model.connection import Destination, TargetConnection
 from bundler.model.project import PROJECT_FILE, Project
@@ -40,15 +40,12 @@ def release_tag(given: str | None) -> ReleaseTag:
     if not name:
         raise UsageError(
             "which tag?",
-            hint="bundler publish v1.4.0; in CI, GITHUB_REF or CI_COMMIT_TAG names it",
+            hint="name it, such as v1.4.0; in CI, GITHUB_REF or CI_COMMIT_TAG does",
         )
     try:
-        tag = ReleaseTag.parse(name)
-        if tag.version:
-            return tag
+        return ReleaseTag.parse(name)
     except InvalidTag as error:
         raise UsageError(str(error), hint="letters, digits and . _ - +, as in v1.4.0") from error
-    raise AssertionError("a version is never empty")
 
 
 def _ci_tag() -> str | None:
@@ -243,7 +240,7 @@ def _open_target(
         namespace=destination.namespace,
         state_namespace=state_namespace,
         lock_timeout=lock_seconds,
-        on_wait=output.note,
+        tell=output.note,
     )
 
 
@@ -267,7 +264,12 @@ def target_states(
     if flags.directory:
         from bundler.adapters import directory_target
 
-        return directory_target.find_states(Path(flags.directory))
+        directory = Path(flags.directory)
+        if not directory.is_dir():
+            raise NoConnection(
+                f"{directory} is no folder", hint="apply to it first, or name another"
+            )
+        return directory_target.find_states(directory)
     from bundler.adapters import kubernetes_state
 
     with _connect(flags) as connection:

@@ -18,7 +18,14 @@ from bundler.errors import BundlerError, NotFound, OwnershipRefused, PermissionR
 from bundler.model.changeset import Change, Plan, Wave
 from bundler.model.finding import Finding
 from bundler.model.inventory import Inventory, stale
-from bundler.model.objects import WAVES, KubernetesObject, ObjectRef, owner_of, wave_of
+from bundler.model.objects import (
+    WAVES,
+    KubernetesObject,
+    ObjectRef,
+    images_in,
+    owner_of,
+    wave_of,
+)
 from bundler.model.reference import Digest
 from bundler.ports import Need, ObjectReader, ObjectWriter, PermissionReader
 
@@ -129,8 +136,10 @@ def _guess(
         return Change(ref, "configured", desired, live, recreate=True, reason="is being deleted")
     if (ref.group, ref.kind) == _JOB and is_true(live.get("status") or {}, "Failed"):
         return Change(ref, "configured", desired, live, recreate=True, reason="failed before")
-    action = "unchanged" if is_unchanged(desired, live) else "configured"
-    return Change(ref, action, desired, live)  # type: ignore[arg-type]
+    if is_unchanged(desired, live):
+        return Change(ref, "unchanged", desired, live)
+    adopted = "" if owner_of(live) else "adopted: it was not ours"
+    return Change(ref, "configured", desired, live, reason=adopted)
 
 
 def job_digest(job: KubernetesObject) -> str:
@@ -149,6 +158,22 @@ def _foreign(change: Change, owner: str) -> Finding | None:
         f"belongs to {other}, not to {owner}",
         object=str(change.ref),
         hint="rename it, or take it out of one of the two",
+    )
+
+
+def _foreign_images(change: Change, outcome: KubernetesObject) -> Finding | None:
+    """A finding where an adopted workload would keep images that the release has not."""
+    if change.live is None or change.desired is None or owner_of(change.live):
+        return None
+    wanted = {use.image for use in images_in(change.desired)}
+    foreign = sorted({use.image for use in images_in(outcome)} - wanted)
+    if not foreign:
+        return None
+    return Finding(
+        "foreign-image",
+        f"stands there already, not ours, and would go on running {', '.join(foreign)}",
+        object=str(change.ref),
+        hint="delete it first, or rename the release's",
     )
 
 
@@ -202,8 +227,9 @@ def _outcome(
     change: Change, answer: KubernetesObject | BundlerError, coming: _Coming
 ) -> Change | Finding:
     if not isinstance(answer, BundlerError):
-        is_same = change.live is not None and is_same_outcome(answer, change.live)
-        return replace(change, action="unchanged") if is_same else change
+        if change.live is not None and is_same_outcome(answer, change.live):
+            return replace(change, action="unchanged")
+        return _foreign_images(change, answer) or change
     ref = change.ref
     if isinstance(answer, NotFound) and coming.has_place_for(ref):
         return change

@@ -145,6 +145,7 @@ class Run:
     def interrupted(self, state: TargetState) -> None:
         with suppress(BundlerError):
             if self._revision.number:
+                self._to.read()  # what was on its way may have arrived without our knowing
                 self._end(state, "interrupted", "interrupted by whoever ran it")
 
     def _end(

@@ -18,8 +18,6 @@ class Pin:
 
     name: str
     image: ImageReference
-    tag: str | None = None
-    """Only references with this tag; None for whatever tag."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,11 @@ from typing import Literal
 Severity = Literal["error", "warning"]
 
 
+def json_pointer(*steps: object) -> str:
+    """A JSON pointer (RFC 6901) that goes these steps down from a document's root."""
+    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
+
+
 @dataclass(frozen=True)
 class Finding:
     rule: str

@@ -5,15 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from bundler.model.reference import is_tag
+
 _FIELD = re.compile(r"\{(commit|short|branch)(?::(\d+))?\}")
 _NOT_IN_TAG = re.compile(r"[^A-Za-z0-9_.-]")
+SHORTEST = 4
+"""Digits of a commit id: fewer are no abbreviation to git either (core.abbrev)."""
 
 
 def is_template(text: str) -> bool:
-    """Whether the text names a commit and has no unknown field."""
-    fields = [match[1] for match in _FIELD.finditer(text)]
-    rest = _FIELD.sub("", text)
-    return ("commit" in fields or "short" in fields) and not re.search(r"[{}]", rest)
+    """Whether the text names a commit, has no unknown field and makes legal tags."""
+    fields = list(_FIELD.finditer(text))
+    names_commit = any(match[1] != "branch" for match in fields)
+    too_short = any(int(match[2] or SHORTEST) < SHORTEST for match in fields)
+    [example] = image_tags(text, "0" * 40, ["main"])
+    return names_commit and not too_short and is_tag(example)
 
 
 def image_tags(template: str, commit: str, branches: Sequence[str]) -> Iterator[str]:

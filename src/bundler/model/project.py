@@ -43,7 +43,7 @@ class Service:
     image: str
     """The full image name, without tag."""
     tag: str = "{commit}"
-    """Template of the image's tag; see `Project.image_tags`."""
+    """Template of the image's tag; see `bundler.model.image_tags`."""
     uses: tuple[str, ...] = ()
     names: frozenset[str] = frozenset()
     """Further names that manifests use for the image."""
@@ -95,7 +95,7 @@ class ReleaseRules:
 
 @dataclass(frozen=True)
 class Lookup:
-    """Where to ask for images: the longest prefix of an image's full name decides."""
+    """Where to ask for images: the longest prefix of an image's name decides."""
 
     places: Mapping[str, Repository]
 
@@ -103,9 +103,10 @@ class Lookup:
         """The repository to ask for an image; the image's own registry where nothing is said."""
         full_name = ImageReference(image_name).full_name
         for prefix in sorted(self.places, key=len, reverse=True):
-            full_prefix = prefix.rstrip("/")
-            if full_name == full_prefix or full_name.startswith(full_prefix + "/"):
-                return self.places[prefix].child(full_name[len(full_prefix) :].lstrip("/"))
+            folder = prefix.rstrip("/") + "/"
+            for spelling in (full_name, image_name):  # `acme` is `docker.io/acme`
+                if f"{spelling}/".startswith(folder):
+                    return self.places[prefix].child(spelling[len(folder) :])
         return Repository("oci", full_name)
 
 

@@ -10,13 +10,19 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal, Protocol
 
-from bundler.errors import BranchRefused, ProjectFileInvalid, SourceInvalid, VersionExists
+from bundler.errors import (
+    BranchRefused,
+    ProjectFileInvalid,
+    SourceInvalid,
+    UsageError,
+    VersionExists,
+)
 from bundler.model.artifact import Artifact
 from bundler.model.bundle import RenderedBundle, ValidatedBundle
 from bundler.model.lock import ImageLock
 from bundler.model.project import PROJECT_FILE, Project
 from bundler.model.reference import ArtifactReference, Digest, ImageReference, Repository
-from bundler.model.release import ReleaseTag, SourceRevision
+from bundler.model.release import InvalidTag, ReleaseTag, SourceRevision
 from bundler.ports import (
     ArtifactRegistry,
     Branches,
@@ -86,7 +92,7 @@ class Published:
 
 
 def open_release(tag: ReleaseTag, parts: Parts) -> OpenedRelease | Ignored:
-    """Raises SourceInvalid, ProjectFileInvalid, BranchRefused."""
+    """Raises SourceInvalid, ProjectFileInvalid, UsageError, BranchRefused."""
     revision = parts.source.revision(tag)
     text = parts.source.read(revision.commit, PROJECT_FILE)
     if text is None:
@@ -100,6 +106,7 @@ def open_release(tag: ReleaseTag, parts: Parts) -> OpenedRelease | Ignored:
         return Ignored(tag, f"it does not match releases.tags: {rules.tags}")
     if rules.semver and tag.semver is None:
         return Ignored(tag, "it is no semantic version such as v1.2.3")
+    _check_version(tag)
     if parts.source.is_shallow():
         raise SourceInvalid(
             "this clone is shallow: its history is cut off",
@@ -110,6 +117,15 @@ def open_release(tag: ReleaseTag, parts: Parts) -> OpenedRelease | Ignored:
     if not branches.containing:
         raise _branch_refused(tag, revision, rules.branches, branches)
     return OpenedRelease(project, revision, branches)
+
+
+def _check_version(tag: ReleaseTag) -> None:
+    """Only a tag that is a release has to be one that a registry takes. Raises UsageError."""
+    try:
+        _ = tag.version
+    except InvalidTag as error:
+        hint = "letters, digits and . _ - +, at most 128, as in v1.4.0"
+        raise UsageError(str(error), hint=hint) from error
 
 
 def _branch_refused(
@@ -167,7 +183,7 @@ def publish(
     existing = published.find(parts.registry, registry, version, parts.documents)
     if existing:
         published.refuse_other_source(existing, opened.project, opened.revision)
-        parts.progress(f"{version} is published: taking its lock over")
+        parts.progress(f"{version} is published: using the images that it recorded")
         lock = published.lock(existing, opened.revision)
     else:
         parts.progress(f"resolving {len(opened.project.services)} services")
@@ -178,7 +194,7 @@ def publish(
     removed = published.removed_services(parts.registry, registry, bundle, parts.documents)
     lock = bundle.rendered.lock
     if existing:
-        published.refuse_other_content(existing, artifact)
+        published.refuse_other_content(existing, bundle, artifact)
         reference = existing.manifest.reference
         return Published("unchanged", lock, bundle, existing.digest, reference, removed)
     if dry_run:
@@ -204,7 +220,7 @@ def _push(
         if existing is None:
             raise
         published.refuse_other_source(existing, opened.project, opened.revision)
-        published.refuse_other_content(existing, artifact)
+        published.refuse_other_content(existing, bundle, artifact)
         reference = existing.manifest.reference
         lock = bundle.rendered.lock
         return Published("unchanged", lock, bundle, existing.digest, reference, removed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bundler.model.finding import json_pointer
 from bundler.model.objects import ImageUse, KubernetesObject, images_in, pod_spec
 
 _CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
@@ -25,7 +26,7 @@ def images_of(obj: KubernetesObject) -> Iterator[ImageUse]:
 def _containers_in(value: object, pointer: str) -> Iterator[ImageUse]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            here = f"{pointer}/{_escaped(key)}"
+            here = pointer + json_pointer(key)
             if key in _CONTAINERS and isinstance(inner, list):
                 yield from _images_of_list(inner, here)
             yield from _containers_in(inner, here)
@@ -58,10 +59,6 @@ def _with_value(value: Any, steps: list[str], new: str) -> Any:
         index = int(step)
         return [*value[:index], _with_value(value[index], rest, new), *value[index + 1 :]]
     return {**value, step: _with_value(value[step], rest, new)}
-
-
-def _escaped(key: object) -> str:
-    return str(key).replace("~", "~0").replace("/", "~1")
 
 
 def _steps(pointer: str) -> list[str]:

@@ -20,7 +20,7 @@ from bundler.model import artifact as oci
 from bundler.model.artifact import Artifact, Blob
 from bundler.model.bundle import ValidatedBundle
 from bundler.model.finding import Finding
-from bundler.model.lock import ResolvedImage
+from bundler.model.lock import ImageLock, ResolvedImage
 from bundler.model.project import Environment, Project
 from bundler.model.reference import Digest
 
@@ -72,9 +72,7 @@ def release_document(
         "version": revision.tag.version,
         "commit": revision.commit,
         "commitTime": rfc3339(revision.commit_time),
-        "services": {name: _service(image) for name, image in lock.services.items()},
-        "external": {name: {"digest": str(digest)} for name, digest in lock.external.items()},
-        "libraries": {name: {"commit": commit} for name, commit in lock.libraries.items()},
+        **recorded(lock),
         "environments": {
             environment.name: _environment(environment, bundle)
             for environment in project.environments.values()
@@ -83,6 +81,15 @@ def release_document(
         "renderers": dict(bundle.rendered.renderers),
     }
     return document | ({"source": project.source} if project.source else {})
+
+
+def recorded(lock: ImageLock) -> dict[str, dict[str, object]]:
+    """What a release document holds of a lock."""
+    return {
+        "services": {name: _service(image) for name, image in lock.services.items()},
+        "external": {name: {"digest": str(digest)} for name, digest in lock.external.items()},
+        "libraries": {name: {"commit": commit} for name, commit in lock.libraries.items()},
+    }
 
 
 def _service(image: ResolvedImage) -> dict[str, object]:

@@ -12,14 +12,13 @@ from bundler.errors import VerificationFailed, VersionExists
 from bundler.manifests import read_json
 from bundler.model.artifact import Artifact
 from bundler.model.bundle import ReleaseDocument, ValidatedBundle
-from bundler.model.finding import Finding
+from bundler.model.finding import Finding, json_pointer
 from bundler.model.lock import ImageLock
 from bundler.model.project import Project
 from bundler.model.reference import ArtifactReference, Digest, Repository
 from bundler.model.release import SemVer, SourceRevision
 from bundler.ports import ArtifactReader, DocumentSchemas
-
-_COMPARED = ("services", "external", "libraries")
+from bundler.publish.pack import recorded
 
 
 @dataclass(frozen=True)
@@ -54,38 +53,41 @@ def lock(existing: PublishedRelease, revision: SourceRevision) -> ImageLock:
 def refuse_other_source(
     existing: PublishedRelease, project: Project, revision: SourceRevision
 ) -> None:
-    """Raises VersionExists where the version was published from another commit or project."""
+    """Raises VersionExists where the version was made from something else than this commit."""
+    there = {key: existing.value[key] for key in ("project", "tag", "commit")}
     ours = {"project": project.name, "tag": revision.tag.name, "commit": revision.commit}
-    findings = [
-        _difference(key, existing.value.get(key), value)
-        for key, value in ours.items()
-        if existing.value.get(key) != value
-    ]
+    findings = list(_different(there, ours))
+    # A commit has one list of services: with another one, somebody else wrote the document.
+    findings += _different(
+        dict.fromkeys(existing.value["services"], "a service"),
+        dict.fromkeys(project.services, "a service"),
+        "services",
+    )
     if findings:
         raise _exists(existing, "from another source", findings)
 
 
-def refuse_other_content(existing: PublishedRelease, artifact: Artifact) -> None:
+def refuse_other_content(
+    existing: PublishedRelease, bundle: ValidatedBundle, artifact: Artifact
+) -> None:
     """Raises VersionExists where the lock or the rendered files differ."""
     made = cast("Mapping[str, Any]", read_json(artifact.config.content))
-    findings = list(_differences(existing.value, made))
+    ours = bundle.rendered.lock
+    # Of what is there we compare what we know: a newer version may have recorded more.
+    findings = list(_different(recorded(lock(existing, ours.revision)), recorded(ours)))
+    findings += _different_content(existing.value, made)
     if findings:
         raise _exists(existing, "with other content", findings)
 
 
-def _differences(there: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[Finding]:
-    for group in _COMPARED:
-        for name in sorted(there[group].keys() | made[group].keys()):
-            if there[group].get(name) != made[group].get(name):
-                yield _difference(f"{group}/{name}", there[group].get(name), made[group].get(name))
+def _different_content(there: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[Finding]:
     if there["content"]["tar"] == made["content"]["tar"]:
         return
     before, after = _files(there), _files(made)
     for path in sorted(before.keys() | after.keys()):
         if before.get(path) != after.get(path):
             yield Finding("version-exists", "renders differently now", file=path)
-    if there["renderers"] != made["renderers"]:
-        yield _difference("renderers", there["renderers"], made["renderers"])
+    yield from _different(there["renderers"], made["renderers"], "renderers")
 
 
 def _files(document: Mapping[str, Any]) -> dict[str, str]:
@@ -97,8 +99,15 @@ def _files(document: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _difference(what: str, there: object, made: object) -> Finding:
-    return Finding("version-exists", f"published with {there!r}, now {made!r}", pointer=f"/{what}")
+def _different(there: object, made: object, *steps: str) -> Iterator[Finding]:
+    """Every value that differs, with its place in the release document."""
+    if isinstance(there, Mapping) and isinstance(made, Mapping):
+        for key in sorted(there.keys() | made.keys()):
+            yield from _different(there.get(key), made.get(key), *steps, key)
+    elif there != made:
+        before, now = ("nothing" if value is None else value for value in (there, made))
+        message = f"published with {before}, now {now}"
+        yield Finding("version-exists", message, pointer=json_pointer(*steps))
 
 
 def _exists(existing: PublishedRelease, how: str, findings: list[Finding]) -> VersionExists:

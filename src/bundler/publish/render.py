@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
@@ -16,6 +16,7 @@ from bundler.model.lock import ImageLock
 from bundler.model.objects import KubernetesObject, ObjectRef
 from bundler.model.project import Project
 from bundler.model.reference import Digest, ImageReference
+from bundler.parallel import threads
 from bundler.ports import Renderer
 from bundler.publish.pin import (
     check_pins,
@@ -112,7 +113,7 @@ def _rendered_documents(
     overlays: Iterable[PinnedOverlay], tree: PurePath, renderer: Renderer
 ) -> Mapping[tuple[str, tuple[Pin, ...]], Sequence[Any]]:
     different = {_key(overlay): overlay for overlay in reversed(tuple(overlays))}
-    with ThreadPoolExecutor(PARALLEL_RENDERS) as pool:
+    with threads(PARALLEL_RENDERS, waits=True) as pool:
         running = {
             key: pool.submit(_documents, tree, overlay, renderer)
             for key, overlay in reversed(different.items())
@@ -182,7 +183,7 @@ def _resolved(
 ) -> Mapping[str, Digest]:
     if not wanted:
         return {}
-    with ThreadPoolExecutor(min(PARALLEL_REQUESTS, len(wanted))) as pool:
+    with threads(PARALLEL_REQUESTS) as pool:
         asked: dict[str, Future[Digest]] = {
             text: pool.submit(resolve_external, image) for text, (_, image) in wanted.items()
         }

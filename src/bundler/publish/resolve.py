@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple, Protocol
 
@@ -25,6 +24,7 @@ from bundler.model.lock import ImageLock, ResolvedImage, ResolvedMigrations, Tri
 from bundler.model.project import PROJECT_FILE, Project, Service
 from bundler.model.reference import Digest, ImageReference, Repository
 from bundler.model.release import SourceRevision
+from bundler.parallel import threads
 from bundler.ports import HistoryReader, ManifestResolver, SourceReader, TagLister, TreeEntry
 from bundler.publish.candidates import Candidate, History, first_parent_commit, others, preferred
 
@@ -32,7 +32,6 @@ PARALLEL = 16
 UNLISTED_LIMIT = 50
 """How many further commits are asked for one by one where a registry refuses to list tags."""
 SHOWN_TRIES = 5
-MODE_FILE = "100644"
 
 
 class Source(SourceReader, HistoryReader, Protocol):
@@ -92,8 +91,9 @@ class Found(NamedTuple):
 
 
 class _Missing(Exception):
-    def __init__(self, tried: Tried) -> None:
+    def __init__(self, place: Repository, tried: Tried) -> None:
         super().__init__("no acceptable image")
+        self.place = place
         self.tried = tried
 
 
@@ -134,7 +134,7 @@ class _Search:
             first = next(rest, None)
             found = first and self._among_listed(self._chained(first, rest))
         if found is None:
-            raise _Missing(self._tries.result())
+            raise _Missing(self._place, self._tries.result())
         return found
 
     @staticmethod
@@ -211,13 +211,13 @@ def _all_or_nothing(
     missing: list[Finding] = []
     unchecked: list[tuple[Finding, TryAgain]] = []
     ordered = sorted(services, key=lambda service: service.name)
-    with ThreadPoolExecutor(PARALLEL) as pool:
+    with threads(PARALLEL) as pool:
         futures = {service: pool.submit(find, service) for service in ordered}
         for service, future in futures.items():
             try:
                 found[service.name] = future.result()
             except _Missing as error:
-                missing.append(_missing_finding(service, error.tried))
+                missing.append(_missing_finding(service, error))
             except TryAgain as error:
                 place = Finding(error.code, error.message, service=service.name, hint=error.hint)
                 unchecked.append((place, error))
@@ -240,10 +240,12 @@ def _all_or_nothing(
     return found
 
 
-def _missing_finding(service: Service, tried: Tried) -> Finding:
+def _missing_finding(service: Service, missing: _Missing) -> Finding:
+    tried = missing.tried
     shown = ", ".join(tried.first)
     more = f" and {tried.count - len(tried.first)} more" if tried.count > len(tried.first) else ""
-    return Finding("image-missing", f"no image; tried {shown}{more}", service=service.name)
+    message = f"no image in {missing.place}; tried {shown}{more}"
+    return Finding("image-missing", message, service=service.name)
 
 
 # --- inputs -------------------------------------------------------------------------------------

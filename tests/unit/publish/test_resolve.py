@@ -47,7 +47,7 @@ def history(folder: Path, *changes: Mapping[str, str]) -> list[str]:
     """A straight history: the first tree, then one commit for each change."""
     commits = [NewCommit(TREE)]
     for change in changes:
-        commits.append(NewCommit(dict(commits[-1].tree) | change, [len(commits) - 1]))
+        commits.append(NewCommit({**commits[-1].tree, **change}, [len(commits) - 1]))
     return make_history(folder, commits)
 
 
