@@ -22,6 +22,7 @@ from tools.control_plane import ControlPlane
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "demo"
+DEPLOY_REGISTRY = "ocidir://registry/shop"
 
 
 def say(text: str) -> None:
@@ -44,19 +45,23 @@ class Shell:
 
 
 def run(shell: Shell, connection: str) -> None:
+    print("$ cd demo; . ../.venv/bin/activate")
     say("A shop of small services and two libraries: its git history, and the images that the")
     print("# develop flow built for every commit on main, each tagged with its commit id.")
     shell("python ../tools/sample_shop.py .")
     shell("git -C shop log --oneline --graph -8 v1.1.0")
+
+    shell("head -20 shop/bundler.yaml")
 
     say("Tag v1.0.0 was pushed. In CI this is the whole job: resolve, pin, render, validate, push.")
     shell("bundler publish v1.0.0 --repo shop")
     say("Some commits later: v1.1.0. One library changed, so did every service that uses it.")
     shell("bundler publish v1.1.0 --repo shop")
     say("A job that runs again finds that nothing is left to do.")
-    shell("bundler publish v1.1.0 --repo shop -o json")
+    shell("bundler publish v1.1.0 --repo shop")
 
     say("From here on no source is needed: only the deploy registry.")
+    print(f"$ export BUNDLER_DEPLOY_REGISTRY={DEPLOY_REGISTRY}")
     shell("bundler list")
     shell("bundler inspect v1.1.0")
 
@@ -78,7 +83,7 @@ def main() -> None:
     programs = [str(Path(sys.executable).parent), str(binary_path("kustomize").parent)]
     environment = os.environ | {
         "PATH": os.pathsep.join([*programs, os.environ["PATH"]]),
-        "BUNDLER_DEPLOY_REGISTRY": "ocidir://registry/shop",
+        "BUNDLER_DEPLOY_REGISTRY": DEPLOY_REGISTRY,
     }
     if target == "cluster":
         say("A real control plane: etcd, API server, controllers, scheduler; kwok for the nodes.")

@@ -1,5 +1,17 @@
-"""`python -m bundler`."""
+"""`python -m bundler`, and what the installed commands start."""
 
-from bundler.cli import main
+from __future__ import annotations
 
-main()
+import signal
+
+
+def main() -> None:
+    # Until the program is loaded, ctrl-C just ends it: there is nothing to undo or to tell.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from bundler.cli import main as run_program
+
+    run_program()
+
+
+if __name__ == "__main__":
+    main()

@@ -18,10 +18,11 @@ BundlerError                    1  failed
 │   ├── OwnershipRefused        4  an object belongs to somebody else
 │   └── PermissionRefused       4  the target does not let us
 ├── NotReady                    5  applied, but not ready
-└── TryAgain                    6  nothing is known to be wrong
-    ├── Unreachable             6  a registry or a cluster does not answer
-    ├── CouldNotCheck           6  a registry answers, but not the question
-    └── Locked                  6  somebody else applies
+├── TryAgain                    6  nothing is known to be wrong
+│   ├── Unreachable             6  a registry or a cluster does not answer
+│   ├── CouldNotCheck           6  a registry answers, but not the question
+│   └── Locked                  6  somebody else applies
+└── Interrupted               130  from the keyboard; 143 by SIGTERM
 """
 
 from __future__ import annotations
@@ -133,3 +134,8 @@ class CouldNotCheck(TryAgain):
 
 class Locked(TryAgain):
     code = "locked"
+
+
+class Interrupted(BundlerError):
+    code = "interrupted"
+    exit_code = 130

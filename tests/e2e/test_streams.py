@@ -55,7 +55,7 @@ def test_closed_streams_change_nothing(shop: SampleShop, closed: str) -> None:
 def test_without_a_standard_input_nobody_is_asked(shop: SampleShop) -> None:
     done = shell("bundler apply v1.0.0 --env stage --directory out <&-", shop.repository)
     assert done.returncode == 2
-    assert "nobody is here to be asked" in done.stderr
+    assert "--yes applies without asking" in done.stderr
 
 
 def test_a_terminal_that_knows_few_letters_gets_all_findings(

@@ -27,8 +27,8 @@ class KubernetesCluster:
 
     Namespaced objects that name no namespace belong to `namespace`. The state and the lock lie
     there too, or in `state_namespace`. `lock_timeout` is how long a lock that somebody holds is
-    waited for once he shows that he lives; `tell` takes remarks for whoever applies. Everything that
-    changes the cluster raises Locked once the lock was lost.
+    waited for once he shows that he lives; `tell` takes remarks for whoever applies. Everything
+    that changes the cluster raises Locked once the lock was lost.
     """
 
     def __init__(

@@ -29,15 +29,14 @@ from bundler.cli.render import render
 from bundler.cli.resolve import resolve
 from bundler.cli.status import status
 from bundler.cli.validate import validate
-from bundler.errors import BundlerError, UsageError
+from bundler.errors import BundlerError, Interrupted, UsageError
 
-INTERRUPTED = 130
+INTERRUPTED = Interrupted.exit_code
 TERMINATED = 143
 
 app = typer.Typer(
     name="bundler",
     help="From a git tag to a running release: resolve, pin, render, validate, publish, apply.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -80,6 +79,7 @@ def _program(
 
 def main() -> NoReturn:
     """Run a command and end the process with its exit code."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminate)
     output.open_streams()
     code = run(sys.argv[1:])
@@ -92,9 +92,9 @@ def main() -> NoReturn:
 def run(arguments: list[str]) -> int:  # noqa: PLR0911  one line for each way to end
     """Run a command; the exit code of docs/results.md."""
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments or ["--help"], standalone_mode=False)
         if code == INTERRUPTED:  # typer's answer to an interruption from the keyboard
-            output.note("interrupted")
+            return _interrupted(INTERRUPTED)
         return code if isinstance(code, int) else 0
     except BundlerError as error:
         output.show_error(error)
@@ -102,15 +102,19 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911  one line for each way to
     except TyperException as error:
         return _usage(error, arguments)
     except Terminated:
-        output.note("terminated")
-        return TERMINATED
+        return _interrupted(TERMINATED)
     except (KeyboardInterrupt, Abort):
-        output.note("interrupted")
-        return INTERRUPTED
+        return _interrupted(INTERRUPTED)
     except OSError as error:
         return _system(error)
     except Exception as error:  # the one last catch
         return _internal(error)
+
+
+def _interrupted(code: int) -> int:
+    hint = "nothing is left half-done that the same command run again would not finish"
+    output.show_error(Interrupted("interrupted", hint=hint))
+    return code
 
 
 def _usage(error: TyperException, arguments: list[str]) -> int:

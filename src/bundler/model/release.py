@@ -43,10 +43,6 @@ class SemVer:
         major, minor, patch = (int(part) for part in match["core"].split("."))
         return cls((major, minor, patch), tuple(match["pre"].split(".")) if match["pre"] else ())
 
-    @property
-    def is_prerelease(self) -> bool:
-        return bool(self.pre)
-
     def _precedence(self) -> tuple[object, ...]:
         fields = tuple((0, int(f), "") if f.isdecimal() else (1, 0, f) for f in self.pre)
         return (self.core, not self.pre, fields)

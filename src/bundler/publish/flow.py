@@ -188,7 +188,8 @@ def publish(
     else:
         parts.progress(f"resolving {len(opened.project.services)} services")
         lock = resolve_release(opened, parts, on_resolved)
-    parts.progress("rendering and validating")
+    renderer = parts.renderer
+    parts.progress(f"rendering with {renderer.name} {renderer.version()}, and validating")
     bundle = validate(render_release(opened, lock, parts), parts.objects)
     artifact = pack(opened.project, bundle)
     removed = published.removed_services(parts.registry, registry, bundle, parts.documents)

@@ -91,10 +91,12 @@ class Found(NamedTuple):
 
 
 class _Missing(Exception):
-    def __init__(self, place: Repository, tried: Tried) -> None:
+    def __init__(self, place: Repository, tried: Tried, *, listed: bool) -> None:
         super().__init__("no acceptable image")
         self.place = place
         self.tried = tried
+        self.listed = listed
+        """Whether all candidates were looked at, and not only as many as may be asked for."""
 
 
 class _Tries:
@@ -125,6 +127,7 @@ class _Search:
         self._images = images
         self._branches = branches
         self._tries = _Tries(service)
+        self._listed = True
 
     def find(self, history: History, mask: int) -> Found:
         """Raises _Missing, CouldNotCheck or Unreachable."""
@@ -134,7 +137,7 @@ class _Search:
             first = next(rest, None)
             found = first and self._among_listed(self._chained(first, rest))
         if found is None:
-            raise _Missing(self._place, self._tries.result())
+            raise _Missing(self._place, self._tries.result(), listed=self._listed)
         return found
 
     @staticmethod
@@ -159,6 +162,7 @@ class _Search:
         try:
             listed = frozenset(self._images.tags(self._place))
         except CouldNotCheck:
+            self._listed = False
             return self._ask(islice(candidates, UNLISTED_LIMIT))
         for candidate in candidates:
             for tag in self._tags(candidate):
@@ -245,7 +249,9 @@ def _missing_finding(service: Service, missing: _Missing) -> Finding:
     shown = ", ".join(tried.first)
     more = f" and {tried.count - len(tried.first)} more" if tried.count > len(tried.first) else ""
     message = f"no image in {missing.place}; tried {shown}{more}"
-    return Finding("image-missing", message, service=service.name)
+    unlisted = f"its tags cannot be listed: only {UNLISTED_LIMIT} older commits were asked for"
+    hint = None if missing.listed else unlisted
+    return Finding("image-missing", message, service=service.name, hint=hint)
 
 
 # --- inputs -------------------------------------------------------------------------------------

@@ -203,8 +203,9 @@ def test_where_listing_is_refused_the_questions_are_bounded(
     unlisted = Unlisted()
     made = history(tmp_path, *({"docs/f": str(number)} for number in range(1, 80)))
     unlisted.put_image(place("web"), made[0])
-    with pytest.raises(ImagesMissing):
+    with pytest.raises(ImagesMissing) as raised:
         resolved(tmp_path, made[-1], unlisted)
+    assert "cannot be listed" in str(raised.value.findings[0].hint)
     assert unlisted.requests["resolve"] == 1 + 1 + UNLISTED_LIMIT
 
 
