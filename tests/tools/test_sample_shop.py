@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 from kubernetes_validate.utils import validate
+
 from tools import sample_shop
 from tools.build import binary_path
 from tools.registries import Distribution, ReferrersRegistry, Registry
