@@ -40,6 +40,8 @@ class HistoryCommit(NamedTuple):
 class Branches(NamedTuple):
     known: tuple[str, ...]
     containing: tuple[str, ...]
+    unpushed: tuple[str, ...] = ()
+    """Local branches that have the commit where only those of a remote count, and none has it."""
 
 
 class TagResolver(Protocol):

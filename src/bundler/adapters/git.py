@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath, PurePosixPath
-from posixpath import normpath
 from typing import IO
 
 # Without a `git` program GitPython must not fail on import: our first command says it better.
@@ -40,9 +39,12 @@ _SETTINGS = {
     "core.fsmonitor": "false",
     "core.quotePath": "false",
     "core.deltaBaseCacheLimit": "256m",  # long histories take half the time
+    "gc.auto": "0",  # a partial clone fetches while we read
+    "maintenance.auto": "false",
     "protocol.ext.allow": "never",
 }
 _ENVIRONMENT = {
+    "GIT_GRAFT_FILE": os.devnull,
     "GIT_LITERAL_PATHSPECS": "1",
     "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_OPTIONAL_LOCKS": "0",
@@ -102,7 +104,10 @@ class GitRepository:
         namespace = "refs/remotes" if self._remotes and not self._is_mirror() else "refs/heads"
         known = self._branch_names(namespace, patterns)
         containing = self._branch_names(namespace, patterns, f"--contains={commit}")
-        return Branches(known, containing)
+        unpushed: tuple[str, ...] = ()
+        if namespace == "refs/remotes" and not containing:
+            unpushed = self._branch_names("refs/heads", patterns, f"--contains={commit}")
+        return Branches(known, containing, unpushed)
 
     def _is_mirror(self) -> bool:
         key = r"^remote\..*\.mirror$"
@@ -154,24 +159,45 @@ class GitRepository:
         """The contents of blobs, in the order asked for."""
         if not object_ids:
             return
-        with tempfile.TemporaryFile() as wanted:
+        with tempfile.TemporaryFile() as wanted, tempfile.TemporaryFile() as words:
             wanted.write("".join(f"{object_id}\n" for object_id in object_ids).encode())
             wanted.seek(0)
             with subprocess.Popen(
                 self._command("cat-file", "--batch"),
                 stdin=wanted,
                 stdout=subprocess.PIPE,
+                stderr=words,
                 env=_environment(),
             ) as process:
                 assert process.stdout is not None  # noqa: S101  told by PIPE
                 for object_id in object_ids:
                     header = process.stdout.readline().split()
                     if len(header) != 3:
-                        raise SourceInvalid(f"git object {object_id} is missing")
+                        words.seek(0)
+                        raise _missing_object(object_id, words.read())
                     yield process.stdout.read(int(header[2]))
                     process.stdout.read(1)
 
+    def _fetch_missing(self, commit: str) -> None:
+        """In a partial clone, fetch what a tree lacks at once: git alone asks for each blob."""
+        key = r"^remote\..*\.promisor$"
+        promisors = self._git("config", "--name-only", "--get-regexp", key, failure=b"").split()
+        if not promisors:
+            return
+        remote = promisors[0].decode().removeprefix("remote.").removesuffix(".promisor")
+        objects = ("rev-list", "--objects", "--no-object-names", "--missing=print")
+        listed = self._git(*objects, f"{commit}^{{tree}}").split()
+        missing = [line.removeprefix(b"?") for line in listed if line.startswith(b"?")]
+        if not missing:
+            return
+        quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no")
+        with tempfile.TemporaryFile() as wanted:
+            wanted.write(b"\n".join(missing))
+            wanted.seek(0)
+            self._git("fetch", *quiet, "--filter=blob:none", "--stdin", remote, stdin=wanted)
+
     def lfs_pointers(self, commit: str, paths: Sequence[str]) -> tuple[str, ...]:
+        self._fetch_missing(commit)
         found = {
             e.object_id: e.path for group in self.entries(commit, paths).values() for e in group
         }
@@ -189,6 +215,7 @@ class GitRepository:
 
     @contextmanager
     def exported(self, commit: str) -> Iterator[PurePath]:
+        self._fetch_missing(commit)
         entries = [entry for entry in self._tree(commit) if entry.mode != MODE_SUBMODULE]
         _refuse_escapes(entries)
         with tempfile.TemporaryDirectory(prefix="bundler-") as folder:
@@ -244,6 +271,14 @@ class GitRepository:
         raise SourceInvalid(f"git {arguments[0]}: {words}")
 
 
+def _missing_object(object_id: str, words: bytes) -> SourceInvalid:
+    told = words.decode(errors="replace").strip()
+    return SourceInvalid(
+        f"git object {object_id} is missing{': ' if told else ''}{told}",
+        hint="git fsck shows what this clone lacks; a fresh clone has it",
+    )
+
+
 def _environment() -> dict[str, str]:
     inherited = {k: v for k, v in os.environ.items() if k not in _HOOK_VARIABLES}
     return inherited | _ENVIRONMENT
@@ -258,20 +293,17 @@ def _refuse_escapes(entries: Sequence[TreeEntry]) -> None:
 
 
 def _link(root: Path, links: Sequence[tuple[TreeEntry, bytes]]) -> None:
-    """Make the links that stay in the tree; the others are refused, all of them."""
-    escaping = []
+    """Make the links; those that lead out of the tree, also over other links, are refused."""
     for entry, content in links:
-        target = content.decode("utf-8", "surrogateescape")
-        reached = normpath(str(PurePosixPath(entry.path).parent / target))
-        if target.startswith("/") or reached == ".." or reached.startswith("../"):
-            escaping.append(
-                Finding("symlink-escape", f"points at {target}, out of the tree", file=entry.path)
-            )
-        else:
-            (root / entry.path).symlink_to(target)
+        (root / entry.path).symlink_to(content.decode("utf-8", "surrogateescape"))
+    escaping = [
+        Finding("symlink-escape", "is a symbolic link out of the tag's tree", file=entry.path)
+        for entry, _ in links
+        if not Path(os.path.realpath(root / entry.path)).is_relative_to(root)
+    ]
     if escaping:
         raise RenderFailed(
-            f"{len(escaping)} symbolic links leave the tag's tree",
+            f"{len(escaping)} symbolic links lead out of the tag's tree",
             hint="replace them by files",
             findings=escaping,
         )

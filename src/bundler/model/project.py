@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from bundler.model.reference import ImageReference, Repository
@@ -148,13 +148,13 @@ class Project:
         return tuple(sorted(inputs))
 
     def is_external(self, image: ImageReference) -> bool:
-        """Whether a third-party image is declared, as it is written or by its full name."""
-        spellings = (str(image), str(image.normalized), image.name, image.full_name)
-        return any(
-            fnmatchcase(spelling, glob) or fnmatchcase(spelling.partition("@")[0], glob)
-            for glob in self.external
-            for spelling in spellings
-        )
+        """Whether a third-party image is declared, as it is written or with its full name.
+
+        A digest behind the tag is no matter of the declaration.
+        """
+        plain = replace(image, digest=None) if image.tag else image
+        spellings = {str(x) for x in (image, image.normalized, plain, plain.normalized)}
+        return any(fnmatchcase(text, glob) for glob in self.external for text in spellings)
 
     def service_of(self, image_name: str) -> Service | None:
         """The service that a manifest means by an image name (without tag and digest)."""

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from bundler.errors import (
     BranchRefused,
+    CouldNotCheck,
     ProjectFileInvalid,
     SourceInvalid,
     UsageError,
@@ -133,10 +134,10 @@ def _branch_refused(
 ) -> BranchRefused:
     allowed = " or ".join(patterns)
     if branches.known:
-        return BranchRefused(
-            f"tag {tag} ({revision.commit[:12]}) is not on {allowed}",
-            hint="merge its commit first, or allow the branch in releases.branches",
-        )
+        hint = "merge its commit first, or allow the branch in releases.branches"
+        if branches.unpushed:
+            hint = f"it is on your local {branches.unpushed[0]} only: push that first"
+        return BranchRefused(f"tag {tag} ({revision.commit[:12]}) is not on {allowed}", hint=hint)
     return BranchRefused(
         f"cannot tell whether tag {tag} is on {allowed}: no such branch here",
         hint="fetch it: git fetch origin '+refs/heads/*:refs/remotes/origin/*'",
@@ -149,11 +150,25 @@ def resolve_release(
     on_resolved: Callable[[str], None] = lambda _: None,
 ) -> ImageLock:
     """Raises as `resolve` does."""
-    literal = [name for name in opened.project.releases.branches if not set(name) & set("*?[")]
-    branches = tuple(dict.fromkeys((*literal, *opened.branches.containing)))
     return resolve(
-        opened.project, opened.revision, parts.source, parts.images, branches, on_resolved
+        opened.project,
+        opened.revision,
+        parts.source,
+        parts.images,
+        _branch_names(opened),
+        on_resolved,
     )
+
+
+def _branch_names(opened: OpenedRelease) -> tuple[str, ...]:
+    """The allowed branches in their order; a pattern stands for those that have the commit."""
+    names: list[str] = []
+    for pattern in opened.project.releases.branches:
+        if set(pattern) & set("*?["):
+            names += [name for name in opened.branches.containing if fnmatchcase(name, pattern)]
+        else:
+            names.append(pattern)
+    return tuple(dict.fromkeys(names))
 
 
 def render_release(opened: OpenedRelease, lock: ImageLock, parts: Parts) -> RenderedBundle:
@@ -192,7 +207,7 @@ def publish(
     parts.progress(f"rendering with {renderer.name} {renderer.version()}, and validating")
     bundle = validate(render_release(opened, lock, parts), parts.objects)
     artifact = pack(opened.project, bundle)
-    removed = published.removed_services(parts.registry, registry, bundle, parts.documents)
+    removed = _removed(parts, registry, bundle)
     lock = bundle.rendered.lock
     if existing:
         published.refuse_other_content(existing, bundle, artifact)
@@ -201,6 +216,14 @@ def publish(
     if dry_run:
         return Published("published", lock, bundle, artifact.digest, None, removed)
     return _push(opened, parts, registry, artifact, bundle, removed)
+
+
+def _removed(parts: Parts, registry: Repository, bundle: ValidatedBundle) -> tuple[str, ...]:
+    try:
+        return published.removed_services(parts.registry, registry, bundle, parts.documents)
+    except CouldNotCheck as error:  # a registry that does not list is no reason not to publish
+        parts.progress(f"what was removed since the previous release is not known: {error.message}")
+        return ()
 
 
 def _push(

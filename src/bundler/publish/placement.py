@@ -127,9 +127,14 @@ def _in_namespace(
     obj: KubernetesObject, overlay: PinnedOverlay, cluster_scoped: Collection[tuple[str, str]]
 ) -> KubernetesObject:
     ref = ObjectRef.of(obj)
-    if ref.namespace or (ref.group, ref.kind) in cluster_scoped:
-        return obj
-    return {**obj, "metadata": {**obj["metadata"], "namespace": overlay.target.namespace}}
+    metadata = {key: value for key, value in obj["metadata"].items() if key != "namespace"}
+    if (ref.group, ref.kind) in cluster_scoped:
+        # kustomize's `namespace:` marks every kind that it does not know; API servers drop it.
+        return {**obj, "metadata": metadata}
+    return {
+        **obj,
+        "metadata": {**metadata, "namespace": ref.namespace or overlay.target.namespace},
+    }
 
 
 def _owned(
@@ -188,9 +193,6 @@ def check_place(overlay: PinnedOverlay, objects: Iterable[KubernetesObject]) -> 
 
 def _scope_problem(overlay: PinnedOverlay, ref: ObjectRef) -> tuple[str, str, str | None] | None:
     allowed = overlay.environment.allowed.cluster_scoped
-    if ref.namespace:
-        message = f"{ref.kind} belongs to the whole cluster, and has namespace {ref.namespace}"
-        return "cluster-scoped", message, "remove metadata.namespace"
     is_own_namespace = ref == ObjectRef("", "Namespace", "", overlay.target.namespace)
     if is_own_namespace or ref.kind in allowed:
         return None

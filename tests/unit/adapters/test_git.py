@@ -43,7 +43,7 @@ def test_patterns_choose_the_branches_that_count(tmp_path: Path) -> None:
     git(tmp_path, "branch", "release/1", made[0])
     git(tmp_path, "branch", "other", made[0])
     branches = GitRepository(tmp_path).branches(made[1], ["main", "release/*"])
-    assert branches == (("main", "release/1"), ("main",))
+    assert branches == (("main", "release/1"), ("main",), ())
 
 
 @pytest.mark.requirement("B-31")
@@ -54,7 +54,7 @@ def test_with_a_remote_only_its_branches_count(tmp_path: Path) -> None:
     (clone / "f").write_text("1")
     git(clone, "commit", "--quiet", "--all", "-m", "local only")
     local = git(clone, "rev-parse", "HEAD")
-    assert GitRepository(clone).branches(local, ["main"]) == (("main",), ())
+    assert GitRepository(clone).branches(local, ["main"]) == (("main",), (), ("main",))
 
 
 def test_a_mirror_counts_its_own_branches(tmp_path: Path) -> None:
@@ -78,6 +78,24 @@ def test_content_is_read_as_git_stores_it(tmp_path: Path) -> None:
         assert (exported / "a/f").read_text() == "$Id$ $Format:%H$\n"
         assert (exported / "l").resolve() == exported / "a/f"
     assert not exported.exists()
+
+
+def test_a_link_over_other_links_out_of_the_tree_is_refused(tmp_path: Path) -> None:
+    tree = {"a/b/up": "../..", "way": "a/b/up/../x", "f": "0"}
+    modes = {"a/b/up": "120000", "way": "120000"}
+    commit = make_history(tmp_path, [NewCommit(tree, modes=modes)])[0]
+    with pytest.raises(RenderFailed) as raised, GitRepository(tmp_path).exported(commit):
+        pass
+    assert [finding.file for finding in raised.value.findings] == ["way"]
+
+
+def test_a_commit_that_was_not_pushed_is_found_on_the_local_branch(tmp_path: Path) -> None:
+    make_history(tmp_path / "origin", [NewCommit({"f": "0"})])
+    git(tmp_path, "clone", "--quiet", "origin", "clone")
+    (tmp_path / "clone" / "f").write_text("1")
+    git(tmp_path / "clone", "commit", "--quiet", "--all", "-m", "local only")
+    commit = git(tmp_path / "clone", "rev-parse", "HEAD")
+    assert GitRepository(tmp_path / "clone").branches(commit, ["main"]).unpushed == ("main",)
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../x", "../..", "a/../../../x"])
@@ -104,6 +122,42 @@ def test_settings_of_the_repository_run_nothing(tmp_path: Path) -> None:
     repository.history(commit, ["f"])
     repository.read(commit, "f")
     assert not canary.exists()
+
+
+def test_a_file_of_grafts_changes_no_history(tmp_path: Path) -> None:
+    commits = make_history(
+        tmp_path, [NewCommit({"f": "0"}), NewCommit({"f": "1"}, [0]), NewCommit({"f": "2"}, [1])]
+    )
+    (tmp_path / ".git" / "info").mkdir(exist_ok=True)
+    (tmp_path / ".git" / "info" / "grafts").write_text(f"{commits[1]}\n")
+    history = GitRepository(tmp_path).history(commits[2], ["f"])
+    assert [commit.id for commit in history] == commits[::-1]
+
+
+def test_a_partial_clone_fetches_what_it_lacks_at_once_and_silently(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = {f"d/{number}": str(number) for number in range(20)}
+    commit = make_history(tmp_path / "origin", [NewCommit(tree)])[0]
+    git(tmp_path / "origin", "config", "uploadpack.allowFilter", "true")
+    git(tmp_path / "origin", "config", "uploadpack.allowAnySHA1InWant", "true")
+    source = (tmp_path / "origin").as_uri()
+    git(tmp_path, "clone", "--quiet", "--no-checkout", "--filter=blob:none", source, "clone")
+    monkeypatch.setenv("GIT_TRACE", str(tmp_path / "trace"))
+    repository = GitRepository(tmp_path / "clone")
+    assert repository.lfs_pointers(commit, ["d"]) == ()
+    with repository.exported(commit) as root:
+        assert {path.name for path in Path(root, "d").iterdir()} == {str(n) for n in range(20)}
+    assert (tmp_path / "trace").read_text().count("built-in: git fetch ") == 1
+    assert capfd.readouterr().err == ""
+
+
+def test_a_blob_that_is_gone_is_a_clear_error(tmp_path: Path) -> None:
+    commit = make_history(tmp_path, [NewCommit({"f": "0"})])[0]
+    blob = git(tmp_path, "rev-parse", f"{commit}:f")
+    with pytest.raises(SourceInvalid, match="is missing") as raised:
+        list(GitRepository(tmp_path).blobs([blob[::-1]]))
+    assert raised.value.hint
 
 
 def test_a_repository_is_found_from_below(tmp_path: Path) -> None:

@@ -145,13 +145,18 @@ def test_a_kind_that_the_bundle_defines_as_cluster_scoped_has_no_namespace(tmp_p
     assert bundle.findings == ()
 
 
-def test_a_cluster_scoped_object_with_a_namespace_is_an_error(tmp_path: Path) -> None:
-    (finding,) = rendered(
+def test_a_cluster_scoped_object_loses_the_namespace_that_kustomize_gave_it(
+    tmp_path: Path,
+) -> None:
+    bundle = rendered(
         tmp_path,
         obj("rbac.authorization.k8s.io/v1", "ClusterRole", "r", metadata={"namespace": "shop"}),
-        env=environment(allowed=Allowed(frozenset(), frozenset({"ClusterRole"}))),
-    ).findings
-    assert (finding.rule, finding.hint) == ("cluster-scoped", "remove metadata.namespace")
+        obj("cert-manager.io/v1", "ClusterIssuer", "i", metadata={"namespace": "elsewhere"}),
+        env=environment(allowed=Allowed(frozenset(), frozenset({"ClusterRole", "ClusterIssuer"}))),
+    )
+    assert "namespace" not in only(bundle, "ClusterRole", "r")["metadata"]
+    assert "namespace" not in only(bundle, "ClusterIssuer", "i")["metadata"]
+    assert bundle.findings == ()
 
 
 def test_an_object_that_stands_twice_is_an_error(tmp_path: Path) -> None:
