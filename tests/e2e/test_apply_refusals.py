@@ -39,7 +39,7 @@ def test_a_version_that_was_never_published_touches_nothing(
     error = machine.refused(releases("v1.0.1"), exit_code=1)
     assert error["code"] == "not-found"
     assert "v1.0.1" in error["message"]
-    assert "bundler list" in error["hint"]
+    assert error["hint"] == "did you mean v1.0.0?"
     assert untouched()
 
 
@@ -195,3 +195,61 @@ def test_an_account_of_one_namespace_is_enough_and_is_recorded(
     [revision] = limited.look("history", "--namespace", place.name)["revisions"]
     account = f"system:serviceaccount:{place.name}:deployer"
     assert revision["who"]["authenticated"] == account
+
+
+# --- what stands there already ------------------------------------------------------------------
+
+
+def test_a_workload_of_nobodys_that_would_keep_its_own_containers_is_refused(
+    releases: Releases, machine: Machine, control_plane: ControlPlane, namespace: str
+) -> None:
+    standing = deployment("web", "by-hand:1")
+    [container] = standing["spec"]["template"]["spec"]["containers"]
+    container["name"] = "by-hand"
+    control_plane.request("POST", f"/apis/apps/v1/namespaces/{namespace}/deployments", standing)
+    releases.publish("v1.0.0", deployment("web", "web:1"))
+    error = machine.refused(releases("v1.0.0"), exit_code=4)
+    [finding] = error["findings"]
+    assert finding["rule"] == "foreign-image"
+    assert "registry.example.com/by-hand:1" in finding["message"]
+
+
+def test_an_object_of_nobodys_is_adopted_and_the_plan_says_so(
+    releases: Releases, machine: Machine, control_plane: ControlPlane, namespace: str
+) -> None:
+    standing = config_map("settings", colour="red")
+    control_plane.request("POST", f"/api/v1/namespaces/{namespace}/configmaps", standing)
+    releases.publish("v1.0.0", config_map("settings", colour="red"))
+    planned = machine("apply", releases("v1.0.0"), "--env", "stage", "--dry-run", "-o", "json")
+    [target] = value("apply", planned)["targets"]
+    assert target["objects"] == [
+        {
+            "ref": f"ConfigMap/{namespace}/settings",
+            "action": "configured",
+            "reason": "adopted: it was not ours",
+        }
+    ]
+
+
+def test_a_target_whose_namespace_changed_is_told_what_stays_in_the_former(
+    releases: Releases, machine: Machine, namespace: str, tmp_path: Path
+) -> None:
+    project = f"moved-{namespace}"
+    former = Releases(tmp_path / "former", {"default": namespace}, project)
+    former.publish("v1.0.0", config_map("settings"))
+    machine.apply(former("v1.0.0"))
+    moved = Releases(tmp_path / "moved", {"default": f"{namespace}-new"}, project)
+    moved.publish("v1.1.0", made("v1", "Namespace", f"{namespace}-new"), config_map("settings"))
+    planned = machine("apply", moved("v1.1.0"), "--env", "stage", "--dry-run")
+    assert f"--state-namespace {namespace} goes on from it" in planned.stderr
+    onward = machine(
+        "apply", moved("v1.1.0"), "--env", "stage", "--dry-run", "-o", "json",
+        "--state-namespace", namespace,
+    )  # fmt: skip
+    [target] = value("apply", onward)["targets"]
+    actions = {each["ref"]: each["action"] for each in target["objects"]}
+    assert actions == {
+        f"Namespace/{namespace}-new": "created",
+        f"ConfigMap/{namespace}-new/settings": "created",
+        f"ConfigMap/{namespace}/settings": "deleted",
+    }

@@ -151,8 +151,18 @@ def _check_references(document: Mapping[str, Any], root: Path) -> Iterator[Findi
             _repository(text, root)
         except InvalidReference as error:
             yield _finding(pointer, str(error))
+    try:
+        ImageReference.parse(images["registry"].rstrip("/") + "/service")
+    except InvalidReference:
+        yield _finding(
+            "/images/registry",
+            f"{images['registry']!r} is no place of images",
+            "HOST/NAME, without https:// and without a tag",
+        )
     for name, settings in document["services"].items():
-        image = (settings or {}).get("image", f"{images['registry'].rstrip('/')}/{name}")
+        image = (settings or {}).get("image")
+        if image is None:
+            continue
         try:
             reference = ImageReference.parse(image)
         except InvalidReference as error:
