@@ -70,6 +70,20 @@ class GitRepository:
                 f"{path} is not in a git repository",
                 hint="run it in a clone, or name one with --repo PATH",
             ) from error
+        self._refuse_foreign_owner()
+
+    def _refuse_foreign_owner(self) -> None:
+        """Git looks at the owner only where it finds the repository itself: not by --git-dir."""
+        asked = ("git", "-C", str(self.root), "rev-parse", "--git-dir")
+        try:
+            done = subprocess.run(asked, capture_output=True, check=False, env=_environment())
+        except FileNotFoundError as error:
+            raise _git_missing() from error
+        if done.returncode and b"dubious ownership" in done.stderr:
+            raise SourceInvalid(
+                f"{self.root} belongs to another user, whose settings could run programs",
+                hint=f"if you trust it: git config --global --add safe.directory {self.root}",
+            )
 
     # --- tags and branches ---
 
@@ -262,13 +276,17 @@ class GitRepository:
                 env=_environment(),
             )
         except FileNotFoundError as error:
-            raise ToolMissing("git is not installed", hint="install git 2.30 or newer") from error
+            raise _git_missing() from error
         if completed.returncode == 0:
             return completed.stdout
         if failure is not None:
             return failure
         words = completed.stderr.decode(errors="replace").strip() or "failed without a word"
         raise SourceInvalid(f"git {arguments[0]}: {words}")
+
+
+def _git_missing() -> ToolMissing:
+    return ToolMissing("git is not installed", hint="install git 2.30 or newer")
 
 
 def _missing_object(object_id: str, words: bytes) -> SourceInvalid:

@@ -151,12 +151,28 @@ def _check_references(document: Mapping[str, Any], root: Path) -> Iterator[Findi
             _repository(text, root)
         except InvalidReference as error:
             yield _finding(pointer, str(error))
+    yield from _check_image_names(document)
+    templates = {"/images/tag": images.get("tag")}
+    templates |= {
+        f"/services/{n}/tag": (s or {}).get("tag") for n, s in document["services"].items()
+    }
+    for pointer, template in templates.items():
+        if template is not None and not is_template(template):
+            yield _finding(
+                pointer,
+                f"{template!r} is no template of a tag",
+                "it needs {commit}, {short} or {short:N}, N at least 4; {branch} may stand beside",
+            )
+
+
+def _check_image_names(document: Mapping[str, Any]) -> Iterator[Finding]:
+    registry = document["images"]["registry"]
     try:
-        ImageReference.parse(images["registry"].rstrip("/") + "/service")
+        ImageReference.parse(registry.rstrip("/") + "/service")
     except InvalidReference:
         yield _finding(
             "/images/registry",
-            f"{images['registry']!r} is no place of images",
+            f"{registry!r} is no place of images",
             "HOST/NAME, without https:// and without a tag",
         )
     for name, settings in document["services"].items():
@@ -170,17 +186,6 @@ def _check_references(document: Mapping[str, Any], root: Path) -> Iterator[Findi
             continue
         if reference.tag or reference.digest:
             yield _finding(f"/services/{name}/image", f"{image!r} must have no tag and no digest")
-    templates = {"/images/tag": images.get("tag")}
-    templates |= {
-        f"/services/{n}/tag": (s or {}).get("tag") for n, s in document["services"].items()
-    }
-    for pointer, template in templates.items():
-        if template is not None and not is_template(template):
-            yield _finding(
-                pointer,
-                f"{template!r} is no template of a tag",
-                "it needs {commit}, {short} or {short:N}, N at least 4; {branch} may stand beside",
-            )
 
 
 def _check_names(document: Mapping[str, Any]) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bundler.cli import options, output, results, wiring
+from bundler.cli.opening import open_release
 from bundler.publish import flow
 
 
@@ -28,9 +29,8 @@ def publish(
     parts = wiring.publishing(
         repo, kustomize=kustomize, plain_http=plain_http, progress=output.note
     )
-    opened = flow.open_release(wiring.release_tag(tag), parts)
-    if isinstance(opened, flow.Ignored):
-        output.show(results.ignored_value(opened), results.ignored_lines(opened))
+    opened = open_release(tag, parts)
+    if opened is None:
         return
     registry = (
         wiring.repository(deploy_registry) if deploy_registry else opened.project.deploy_registry

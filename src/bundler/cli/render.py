@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import options, output, results, wiring
+from bundler.cli import options, output, wiring
+from bundler.cli.opening import open_release
 from bundler.errors import UsageError, ValidationFailed
 from bundler.model.bundle import RenderedBundle
 from bundler.publish import flow
@@ -30,9 +31,8 @@ def render(
     parts = wiring.publishing(
         repo, kustomize=kustomize, plain_http=plain_http, progress=output.note
     )
-    opened = flow.open_release(wiring.release_tag(tag), parts)
-    if isinstance(opened, flow.Ignored):
-        output.show(results.ignored_value(opened), results.ignored_lines(opened))
+    opened = open_release(tag, parts)
+    if opened is None:
         return
     rendered = flow.render_release(opened, flow.resolve_release(opened, parts), parts)
     chosen = _chosen(rendered, environment, target)

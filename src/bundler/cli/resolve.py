@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bundler.cli import options, output, results, wiring
+from bundler.cli.opening import open_release
 from bundler.publish import flow
 
 
@@ -16,9 +17,8 @@ def resolve(
 ) -> None:
     """Find the image of every service at a release tag: all of them, or an error."""
     parts = wiring.publishing(repo, kustomize=None, plain_http=plain_http, progress=output.note)
-    opened = flow.open_release(wiring.release_tag(tag), parts)
-    if isinstance(opened, flow.Ignored):
-        output.show(results.ignored_value(opened), results.ignored_lines(opened))
+    opened = open_release(tag, parts)
+    if opened is None:
         return
     counter = output.Counter("resolved", len(opened.project.services))
     lock = flow.resolve_release(opened, parts, counter.step)

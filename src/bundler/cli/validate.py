@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bundler.cli import options, output, results, wiring
+from bundler.cli.opening import open_release
 from bundler.publish import flow
 from bundler.publish.validate import validate as validate_bundle
 
@@ -20,9 +21,8 @@ def validate(
     parts = wiring.publishing(
         repo, kustomize=kustomize, plain_http=plain_http, progress=output.note
     )
-    opened = flow.open_release(wiring.release_tag(tag), parts)
-    if isinstance(opened, flow.Ignored):
-        output.show(results.ignored_value(opened), results.ignored_lines(opened))
+    opened = open_release(tag, parts)
+    if opened is None:
         return
     lock = flow.resolve_release(opened, parts)
     bundle = validate_bundle(flow.render_release(opened, lock, parts), parts.objects)

@@ -160,6 +160,16 @@ def test_a_blob_that_is_gone_is_a_clear_error(tmp_path: Path) -> None:
     assert raised.value.hint
 
 
+def test_a_repository_of_another_user_is_refused_as_git_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_history(tmp_path, [NewCommit({"f": "0"})])
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch for its tests
+    with pytest.raises(SourceInvalid, match="another user") as raised:
+        GitRepository(tmp_path)
+    assert f"safe.directory {tmp_path}" in str(raised.value.hint)
+
+
 def test_a_repository_is_found_from_below(tmp_path: Path) -> None:
     make_history(tmp_path, [NewCommit({"f": "0"})])
     (tmp_path / "deep" / "er").mkdir(parents=True)
