@@ -112,7 +112,7 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911  one line for each way to
 
 
 def _interrupted(code: int) -> int:
-    hint = "nothing is left half-done that the same command run again would not finish"
+    hint = "run the same command again: it goes on from what stands there"
     output.show_error(Interrupted("interrupted", hint=hint))
     return code
 
