@@ -79,7 +79,7 @@ class SourceReader(Protocol):
     def exported(self, commit: str) -> AbstractContextManager[PurePath]:
         """The commit's tree as files in a fresh folder, removed at the end.
 
-        Raises RenderFailed for a symbolic link that leaves the tree.
+        Symbolic links that lead out of the tree are left out.
         """
         ...
 

@@ -229,6 +229,21 @@ def test_an_object_that_is_wrong_is_refused(
     assert_refused(cluster, {**obj, "spec": {**obj["spec"], **spec}}, words)
 
 
+def test_a_kind_without_namespace_is_refused_under_one(
+    cluster: KubernetesCluster, namespace: str
+) -> None:
+    obj = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": "reader", "namespace": namespace},
+        "rules": [],
+    }
+    error = assert_refused(cluster, obj, "without namespace")
+    assert error.hint is not None
+    assert "allow.clusterScoped" in error.hint
+
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -23,7 +23,6 @@ import git
 
 from bundler.adapters import git_history
 from bundler.errors import RenderFailed, SourceInvalid, ToolMissing
-from bundler.model.finding import Finding
 from bundler.model.release import ReleaseTag, SourceRevision
 from bundler.ports import Branches, HistoryCommit, TreeEntry
 
@@ -311,17 +310,13 @@ def _refuse_escapes(entries: Sequence[TreeEntry]) -> None:
 
 
 def _link(root: Path, links: Sequence[tuple[TreeEntry, bytes]]) -> None:
-    """Make the links; those that lead out of the tree, also over other links, are refused."""
+    """Make the links that stay in the tree, also over other links; nothing leads out of it."""
     for entry, content in links:
         (root / entry.path).symlink_to(content.decode("utf-8", "surrogateescape"))
     escaping = [
-        Finding("symlink-escape", "is a symbolic link out of the tag's tree", file=entry.path)
+        link
         for entry, _ in links
-        if not Path(os.path.realpath(root / entry.path)).is_relative_to(root)
+        if not Path(os.path.realpath(link := root / entry.path)).is_relative_to(root)
     ]
-    if escaping:
-        raise RenderFailed(
-            f"{len(escaping)} symbolic links lead out of the tag's tree",
-            hint="replace them by files",
-            findings=escaping,
-        )
+    for link in escaping:
+        link.unlink()

@@ -107,6 +107,12 @@ class KubernetesObjects:
         give_up = time.monotonic() + (0.0 if dry_run else _NEW_KIND_SECONDS)
         while True:
             resource = self._discovery.find(ref.group, ref.kind, _version(obj))
+            if resource and ref.namespace and not resource.is_namespaced:
+                # The bundle could not know it, so its environment's `allow` never saw it either.
+                raise Refused(
+                    f"{ref}: {ref.kind} is a kind without namespace here",
+                    hint="list it under the environment's allow.clusterScoped and publish again",
+                )
             answer = self._patch(resource, ref, obj, query, dry_run) if resource else None
             if answer is not None and answer.is_ok:
                 return answer.document

@@ -128,7 +128,7 @@ def error_value(error: BundlerError) -> dict[str, Any]:
 
 
 def show_findings(findings: Iterable[Finding]) -> None:
-    for finding in findings:
+    for finding in sorted(findings, key=lambda finding: finding.severity != "error"):
         mark = coloured("✗", "red") if finding.severity == "error" else coloured("!", "yellow")
         note(f"  {mark} {printable(str(finding))}  [{finding.rule}]")
         if finding.hint:

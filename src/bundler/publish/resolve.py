@@ -281,8 +281,8 @@ def _check_inputs(
     ]
     if findings:
         raise ProjectFileInvalid(
-            f"{len(findings)} inputs of services are not in the tag's tree",
-            hint="correct the paths in bundler.yaml, or take generated content out of them",
+            "the tag's tree is not what the services are built from",
+            hint="correct the paths in bundler.yaml, which are folders or files, not globs",
             findings=findings,
         )
 
