@@ -243,7 +243,6 @@ def test_a_kind_without_namespace_is_refused_under_one(
     assert "allow.clusterScoped" in error.hint
 
 
-
 @pytest.mark.parametrize(
     ("content", "words"),
     [

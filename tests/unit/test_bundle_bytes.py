@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from bundler.model.objects import OWNER
 from bundler.model.project import Environment, Lookup, Project, Target
 from bundler.model.reference import ArtifactReference, Digest, Repository
 from bundler.model.release import ReleaseTag, SourceRevision
-from bundler.publish.pack import canonical_json, gzip, pack, tar
+from bundler.publish.pack import compact_json, gzip, pack, tar
 from tests.fakes.registry import InMemoryRegistry
 
 PLACE = Repository("oci", "deploy.example.com/shop")
@@ -97,6 +98,14 @@ def test_the_artifact_is_one_manifest_with_one_tar_layer_that_other_tools_read()
     ]
 
 
+def test_targets_keep_the_order_of_the_project_file() -> None:
+    names = ("zurich", "amsterdam", "madrid")
+    targets = tuple(Target(name, f"shop-{name}", "overlays/prod") for name in names)
+    project = replace(PROJECT, environments={"stage": Environment("stage", targets)})
+    document = json.loads(pack(project, bundle({})).config.content)
+    assert tuple(document["environments"]["stage"]["targets"]) == names
+
+
 def test_the_bytes_depend_on_nothing_but_the_content() -> None:
     program = (
         "from tests.unit.test_bundle_bytes import PROJECT, bundle, pack\n"
@@ -141,7 +150,7 @@ def changed_manifest(change: Callable[[dict[str, Any]], object]) -> InMemoryRegi
     artifact = pack(PROJECT, bundle())
     manifest = json.loads(artifact.manifest.content)
     change(manifest)
-    blob = Blob.of(oci.MANIFEST, canonical_json(manifest))
+    blob = Blob.of(oci.MANIFEST, compact_json(manifest))
     return published(Artifact(blob, artifact.config, artifact.layers))
 
 
@@ -190,12 +199,12 @@ def repacked(
     artifact = pack(PROJECT, bundle())
     document = json.loads(artifact.config.content)
     change(document)
-    config = Blob.of(oci.RELEASE_CONFIG, canonical_json(document))
+    config = Blob.of(oci.RELEASE_CONFIG, compact_json(document))
     layer = Blob.of(oci.CONTENT_LAYER, artifact.layers[0].content if content is None else content)
     manifest = json.loads(artifact.manifest.content)
     manifest["config"] = config.descriptor.as_dict()
     manifest["layers"] = [layer.descriptor.as_dict()]
-    return published(Artifact(Blob.of(oci.MANIFEST, canonical_json(manifest)), config, (layer,)))
+    return published(Artifact(Blob.of(oci.MANIFEST, compact_json(manifest)), config, (layer,)))
 
 
 def other_tar(files: Mapping[str, bytes]) -> InMemoryRegistry:

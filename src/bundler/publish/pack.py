@@ -28,7 +28,7 @@ from bundler.model.reference import Digest
 def pack(project: Project, bundle: ValidatedBundle) -> Artifact:
     """The artifact of a bundle (docs/bundle-format.md). Raises ValidationFailed beyond limits."""
     content = tar(bundle.files)
-    document = canonical_json(release_document(project, bundle, Digest.of(content)))
+    document = compact_json(release_document(project, bundle, Digest.of(content)))
     config = Blob.of(oci.RELEASE_CONFIG, document)
     layers = (
         Blob.of(oci.CONTENT_LAYER, gzip(content), title="manifests.tar.gz"),
@@ -43,7 +43,7 @@ def pack(project: Project, bundle: ValidatedBundle) -> Artifact:
         "layers": [layer.descriptor.as_dict() for layer in layers],
         "annotations": _annotations(project, bundle),
     }
-    return Artifact(Blob.of(oci.MANIFEST, canonical_json(manifest)), config, layers)
+    return Artifact(Blob.of(oci.MANIFEST, compact_json(manifest)), config, layers)
 
 
 def _annotations(project: Project, bundle: ValidatedBundle) -> dict[str, str]:
@@ -126,9 +126,9 @@ def _environment(environment: Environment, bundle: ValidatedBundle) -> dict[str,
     }
 
 
-def canonical_json(value: object) -> bytes:
-    """Compact JSON with sorted keys: one value, one spelling."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def compact_json(value: object) -> bytes:
+    """JSON without white space, keys in their order: that of targets is the order of applying."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     return text.encode()
 
 

@@ -14,7 +14,7 @@ from bundler.model.artifact import MANIFEST, RELEASE_CONFIG, RELEASE_DOCUMENT, A
 from bundler.model.bundle import RenderedBundle, RenderedTarget, ValidatedBundle
 from bundler.model.reference import Repository
 from bundler.publish import published
-from bundler.publish.pack import canonical_json, pack
+from bundler.publish.pack import compact_json, pack
 from tests.fakes import shop
 from tests.fakes.registry import InMemoryRegistry
 
@@ -35,13 +35,13 @@ def rewritten(artifact: Artifact, change: Callable[[Any], None]) -> Artifact:
     """The artifact with another release document."""
     document = json.loads(artifact.config.content)
     change(document)
-    content = canonical_json(document)
+    content = compact_json(document)
     config = Blob.of(RELEASE_CONFIG, content)
     layers = (artifact.layers[0], Blob.of(RELEASE_DOCUMENT, content, title="release.json"))
     manifest = json.loads(artifact.manifest.content)
     manifest["config"] = config.descriptor.as_dict()
     manifest["layers"] = [layer.descriptor.as_dict() for layer in layers]
-    return Artifact(Blob.of(MANIFEST, canonical_json(manifest)), config, layers)
+    return Artifact(Blob.of(MANIFEST, compact_json(manifest)), config, layers)
 
 
 def compare(there: Artifact, made: ValidatedBundle) -> None:
