@@ -49,6 +49,10 @@ def test_images_and_bundles_can_lie_anywhere(
     assert [(v["version"], v["digest"]) for v in listed] == [("v1.1.0", again.value["digest"])]
     pulled = bundler("pull", f"{place}:v1.1.0", "-d", "out", "-o", "json")
     assert pulled.value["digest"] == published.value["digest"]
+    target = ("--env", "stage", "--directory", "stage", "--yes")
+    applied = bundler("apply", f"{place}:v1.1.0", *target, "-o", "json")
+    assert applied.value["digest"] == published.value["digest"]
+    assert applied.value["targets"][0]["status"] == "succeeded"
     inspected = bundler("inspect", f"{place}@{published.value['digest']}", "-o", "json")
     assert inspected.value["release"]["services"].keys() == shop.expected["v1.1.0"].keys()
 

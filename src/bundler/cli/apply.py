@@ -61,7 +61,7 @@ def apply(
     def agreed(plan: Plan) -> bool:
         if dry_run:
             return True
-        deployments.note_plan(plan)
+        deployments.note_plan(plan, str(bundle.release.value["tag"]))
         return yes or plan.is_empty or typer.confirm("Apply?", err=True)
 
     runner = wiring.runner(agreed, deployments.ProgressLines(), Limits(timeout=timeout))

@@ -23,14 +23,15 @@ _COLOURS = {"created": "green", "configured": "yellow", "deleted": "red", "skipp
 # --- apply --------------------------------------------------------------------------------------
 
 
-def note_plan(plan: Plan) -> None:
+def note_plan(plan: Plan, tag: str) -> None:
     """The plan, without what stays as it is."""
-    for line in plan_lines(plan.environment, plan.target, ChangeSet(plan.changes)):
+    step = f"{plan.replaces} → {tag}" if plan.replaces else f"{tag}, the first"
+    for line in plan_lines(f"{plan.environment}/{plan.target}", step, ChangeSet(plan.changes)):
         output.note(line)
 
 
-def plan_lines(environment: str, target: str, changes: ChangeSet) -> Iterator[str]:
-    yield f"plan for {environment}/{target}: {counted(changes.counts())}"
+def plan_lines(place: str, step: str, changes: ChangeSet) -> Iterator[str]:
+    yield f"plan for {place}: {step}: {counted(changes.counts())}"
     for change in changes.changes:
         if change.action != "unchanged":
             reason = f" ({printable(change.reason)})" if change.reason else ""
@@ -76,11 +77,11 @@ def apply_value(
 def apply_lines(
     bundle: VerifiedBundle, environment: str, results: Iterable[TargetResult]
 ) -> Iterator[str]:
-    tag = bundle.release.value["tag"]
+    tag = str(bundle.release.value["tag"])
     for result in results:
         place = f"{environment}/{result.target}"
         if result.status == "planned":
-            yield from plan_lines(environment, result.target, result.changes)
+            yield from plan_lines(place, tag, result.changes)
             continue
         numbered = f", revision {result.revision}" if result.revision else ""
         seconds = f" in {result.seconds:.1f} s" if result.seconds is not None else ""

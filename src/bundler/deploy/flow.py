@@ -6,7 +6,6 @@ before it is done, and what is left to do is decided by what stands in the targe
 
 from __future__ import annotations
 
-from bundler.deploy.plan import make_plan
 from bundler.deploy.result import Runner, TargetResult
 from bundler.deploy.run import Run
 from bundler.errors import BundlerError
@@ -33,7 +32,7 @@ def apply_to_target(
     run = Run(bundle, environment, target, to, runner, state_namespace)
     try:
         state = to.read()
-        plan = make_plan(run.wanted, state.inventory, to)
+        plan = run.planned(state)
         is_agreed = runner.on_plan(plan)
         if dry_run or not is_agreed:
             return run.stopped(plan, "planned" if dry_run else "skipped")

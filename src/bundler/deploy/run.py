@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 from bundler.deploy import record
@@ -45,12 +46,16 @@ class Run:
 
     # --- before anything changes ----------------------------------------------------------------
 
+    def planned(self, state: TargetState) -> Plan:
+        plan = make_plan(self.wanted, state.inventory, self._to)
+        return replace(plan, replaces=state.current.tag if state.current else None)
+
     def planned_again(self, state: TargetState, plan: Plan) -> tuple[TargetState, Plan]:
         """State and plan as they are under the lock: somebody may have been faster."""
         now = self._to.read()
         if now == state:
             return now, plan
-        return now, make_plan(self.wanted, now.inventory, self._to)
+        return now, self.planned(now)
 
     def is_current(self, state: TargetState, plan: Plan) -> bool:
         """Whether the newest revision is a success of this very release, and all is in place."""
@@ -144,8 +149,10 @@ class Run:
 
     def interrupted(self, state: TargetState) -> None:
         with suppress(BundlerError):
-            if self._revision.number:
-                self._to.read()  # what was on its way may have arrived without our knowing
+            # What was on its way may have arrived without our knowing, the success as well.
+            arrived = self._to.read() if self._revision.number else TargetState()
+            ended = {r.number for r in arrived.revisions if r.status != "pending"}
+            if self._revision.number and self._revision.number not in ended:
                 self._end(state, "interrupted", "interrupted by whoever ran it")
 
     def _end(

@@ -46,6 +46,8 @@ class Plan:
     environment: str
     target: str
     waves: tuple[Wave, ...]
+    replaces: str | None = None
+    """Tag of the release that is current there."""
 
     @property
     def changes(self) -> tuple[Change, ...]:
