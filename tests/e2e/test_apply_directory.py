@@ -55,6 +55,18 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
+def test_the_plan_says_which_release_is_replaced_by_which(
+    releases: Releases, machine: Machine
+) -> None:
+    told = [
+        machine("apply", releases(tag), "--env", "stage", "--yes").stderr
+        for tag in ("v1.0.0", "v1.1.0", "v1.0.0")
+    ]
+    assert "plan for stage/default: v1.0.0, the first: 5 created\n" in told[0]
+    assert "plan for stage/default: v1.0.0 → v1.1.0: " in told[1]
+    assert "plan for stage/default: v1.1.0 → v1.0.0: " in told[2]
+
+
 @pytest.mark.requirement("B-101", "B-102", "B-110", "B-115")
 def test_forth_and_back_ends_in_the_same_files(
     releases: Releases, machine: Machine, folder: Path
