@@ -18,6 +18,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -35,7 +36,7 @@ from tools.server_process import (
 )
 
 
-class Registry:
+class Registry(ABC):
     """A registry that runs inside `with`."""
 
     program: str
@@ -49,9 +50,9 @@ class Registry:
     def url(self) -> str:
         return f"http://{self.host}"
 
+    @abstractmethod
     def arguments(self) -> list[str]:
         """The program's command line; also writes the files that it names."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         try:
