@@ -7,35 +7,21 @@ from typing import Any
 
 from bundler.bundles import Listed
 from bundler.cli.output import short, table
-from bundler.model.lock import ImageLock, ResolvedImage
+from bundler.model.lock import ImageLock
 from bundler.model.reference import Repository
 from bundler.publish.flow import Ignored, Published
+from bundler.publish.pack import recorded
 
 
 def lock_value(lock: ImageLock) -> dict[str, Any]:
+    """What the release document holds of a lock, and what was tried for each service."""
+    value = recorded(lock)
+    tried = {name: {"tried": image.tried.as_dict()} for name, image in lock.services.items()}
     return {
         "release": {"tag": lock.revision.tag.name, "commit": lock.revision.commit},
-        "services": {name: _service_value(image) for name, image in lock.services.items()},
-        "external": {name: {"digest": str(digest)} for name, digest in lock.external.items()},
-        "libraries": {name: {"commit": commit} for name, commit in lock.libraries.items()},
+        **value,
+        "services": {name: image | tried[name] for name, image in value["services"].items()},
     }
-
-
-def _service_value(image: ResolvedImage) -> dict[str, Any]:
-    value: dict[str, Any] = {
-        "commit": image.commit,
-        "image": image.image,
-        "tag": image.tag,
-        "digest": str(image.digest),
-        "resolvedVia": image.resolved_via,
-        "tried": image.tried.as_dict(),
-    }
-    if image.migrations:
-        value["migrations"] = {
-            "treeDigest": image.migrations.tree_digest,
-            "reversible": image.migrations.reversible,
-        } | ({"job": image.migrations.job} if image.migrations.job else {})
-    return value
 
 
 def lock_lines(lock: ImageLock) -> Iterator[str]:

@@ -18,6 +18,8 @@ class Pin:
 
     name: str
     image: ImageReference
+    service: str
+    """The service whose image it is."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,11 @@ class PinnedOverlay:
     environment: Environment
     target: Target
     pins: tuple[Pin, ...]
+
+    @property
+    def services(self) -> Mapping[str, str]:
+        """Pinned image string → service."""
+        return {str(pin.image): pin.service for pin in self.pins}
 
     @property
     def place(self) -> str:

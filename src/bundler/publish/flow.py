@@ -37,12 +37,13 @@ from bundler.ports import (
 from bundler.publish import published
 from bundler.publish.external import resolve_external
 from bundler.publish.pack import pack
+from bundler.publish.published import PublishedRelease
 from bundler.publish.push import push
 from bundler.publish.render import render
 from bundler.publish.resolve import Images, resolve
 from bundler.publish.validate import validate
 
-Status = Literal["published", "unchanged", "ignored"]
+Status = Literal["published", "unchanged"]
 
 
 class Source(TagResolver, SourceReader, HistoryReader, Protocol):
@@ -83,13 +84,16 @@ class Ignored:
 @dataclass(frozen=True)
 class Published:
     status: Status
-    lock: ImageLock
     bundle: ValidatedBundle
     digest: Digest
     reference: ArtifactReference | None
     """None where nothing was pushed (`--dry-run`)."""
     removed: tuple[str, ...] = ()
     """Services of the previous release that this one has not."""
+
+    @property
+    def lock(self) -> ImageLock:
+        return self.bundle.rendered.lock
 
 
 def open_release(tag: ReleaseTag, parts: Parts) -> OpenedRelease | Ignored:
@@ -208,13 +212,10 @@ def publish(
     bundle = validate(render_release(opened, lock, parts), parts.objects)
     artifact = pack(opened.project, bundle)
     removed = _removed(parts, registry, bundle)
-    lock = bundle.rendered.lock
     if existing:
-        published.refuse_other_content(existing, bundle, artifact)
-        reference = existing.manifest.reference
-        return Published("unchanged", lock, bundle, existing.digest, reference, removed)
+        return _unchanged(existing, bundle, artifact, removed)
     if dry_run:
-        return Published("published", lock, bundle, artifact.digest, None, removed)
+        return Published("published", bundle, artifact.digest, None, removed)
     return _push(opened, parts, registry, artifact, bundle, removed)
 
 
@@ -244,8 +245,17 @@ def _push(
         if existing is None:
             raise
         published.refuse_other_source(existing, opened.project, opened.revision)
-        published.refuse_other_content(existing, bundle, artifact)
-        reference = existing.manifest.reference
-        lock = bundle.rendered.lock
-        return Published("unchanged", lock, bundle, existing.digest, reference, removed)
-    return Published("published", bundle.rendered.lock, bundle, artifact.digest, reference, removed)
+        return _unchanged(existing, bundle, artifact, removed)
+    return Published("published", bundle, artifact.digest, reference, removed)
+
+
+def _unchanged(
+    existing: PublishedRelease,
+    bundle: ValidatedBundle,
+    artifact: Artifact,
+    removed: tuple[str, ...],
+) -> Published:
+    """What is there, if it is what we made. Raises VersionExists."""
+    published.refuse_other_content(existing, bundle, artifact)
+    reference = existing.manifest.reference
+    return Published("unchanged", bundle, existing.digest, reference, removed)

@@ -83,7 +83,7 @@ def release_document(
     return document | ({"source": project.source} if project.source else {})
 
 
-def recorded(lock: ImageLock) -> dict[str, dict[str, object]]:
+def recorded(lock: ImageLock) -> dict[str, dict[str, dict[str, object]]]:
     """What a release document holds of a lock."""
     return {
         "services": {name: _service(image) for name, image in lock.services.items()},

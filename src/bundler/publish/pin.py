@@ -23,7 +23,7 @@ def pin(
 ) -> PinnedOverlay:
     """A pin for each name that manifests may use for each service that the target has."""
     pins = tuple(
-        Pin(name, lock.services[service.name].reference)
+        Pin(name, lock.services[service.name].reference, service.name)
         for service in sorted(project.services.values(), key=lambda service: service.name)
         if service.name not in target.without
         for name in sorted(service.manifest_names)
@@ -31,21 +31,11 @@ def pin(
     return PinnedOverlay(environment, target, pins)
 
 
-def service_images(overlay: PinnedOverlay, project: Project) -> Mapping[str, str]:
-    """Pinned image string → service."""
-    services = {}
-    for entry in overlay.pins:
-        service = project.service_of(entry.name)
-        if service is not None:
-            services[str(entry.image)] = service.name
-    return services
-
-
 def external_images(
     overlay: PinnedOverlay, project: Project, objects: Iterable[KubernetesObject]
 ) -> Iterator[ImageReference]:
     """The declared third-party images that the rendered objects use."""
-    pinned = service_images(overlay, project)
+    pinned = overlay.services
     for obj in objects:
         for use in images_of(obj):
             image = _parsed(use.image) if use.image not in pinned else None
@@ -78,7 +68,7 @@ def check_pins(
     overlay: PinnedOverlay, project: Project, objects: Iterable[KubernetesObject]
 ) -> Iterator[Finding]:
     """What is wrong with the images of an overlay's objects, and the pins that nothing uses."""
-    pinned = service_images(overlay, project)
+    pinned = overlay.services
     used: set[str] = set()
     mutable: set[str] = set()
     for obj in objects:

@@ -23,7 +23,6 @@ from bundler.publish.pin import (
     external_images,
     needs_digest,
     pin,
-    service_images,
     with_external_digests,
 )
 from bundler.publish.placement import check_place, check_shape, file_of, flattened, placed
@@ -82,9 +81,8 @@ def files(rendered: RenderedBundle) -> Mapping[str, bytes]:
 def _finished(
     overlay: PinnedOverlay, project: Project, lock: ImageLock, objects: Iterable[KubernetesObject]
 ) -> tuple[RenderedTarget, list[Finding]]:
-    services = service_images(overlay, project)
     pinned = with_external_digests(overlay, project, objects, lock.external)
-    ours = placed(overlay, project.name, lock, services, pinned)
+    ours = placed(overlay, project.name, lock, overlay.services, pinned)
     noticed = [
         replace(finding, file=finding.file or _file(overlay, finding, ours))
         for finding in check_pins(overlay, project, ours)
