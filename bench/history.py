@@ -1,7 +1,8 @@
-"""Reading history for all services at once, beside git's own log of the same history.
+"""All candidates of all services, beside git's own log of the same history.
 
 `python bench/history.py` makes histories of 300 services with merges and reverts, and prints for
-each length our time, that of `git log --raw -m -t`, their ratio, and our peak memory. Medians of
+each length our time to read the history and to name every candidate of every service, without and
+with ignore patterns, that of `git log --raw -m -t`, the ratio, and our peak memory. Medians of
 five runs each, in turn.
 """
 
@@ -13,16 +14,19 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bundler.adapters.git import GitRepository
+from bundler.model.history import History, Input, others, preferred
 from bundler.model.release import ReleaseTag
 
 SERVICES = 300
 LENGTHS = (2_500, 5_000, 10_000, 20_000)
 RUNS = 5
 PATHS = [f"services/s{number}" for number in range(SERVICES)]
+PLAIN = [Input(path) for path in PATHS]
+FILTERED = [Input(path, ("*.md", "docs/", "/services/*/test/**")) for path in PATHS]
 
 
 def make_history(folder: Path, length: int) -> None:
@@ -67,26 +71,45 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def measure(folder: Path) -> tuple[float, float]:
-    """Medians of our time and git's, in seconds."""
+def candidates(repository: GitRepository, commit: str, inputs: Sequence[Input]) -> int:
+    """All candidates of all services, identical trees included; how many there are."""
+    history = History.of(repository.history(commit, inputs), inputs)
+    found = 0
+    for each in inputs:
+        mask = history.mask([each])
+        first = preferred(history, mask)
+        found += len(first) + sum(1 for _ in others(history, mask, first))
+    return found
+
+
+def measure(folder: Path) -> tuple[list[float], int]:
+    """Medians in seconds (plain, with patterns, git's log), and the number of candidates."""
     repository = GitRepository(folder)
     commit = repository.revision(ReleaseTag("v1.0.0")).commit
     log = ["git", "-C", str(folder), "log", "--raw", "-m", "-t", "--format=%H", commit]
-    ours, theirs = [], []
+    taken: list[list[float]] = [[], [], []]
     for _ in range(RUNS):
-        ours.append(seconds(lambda: repository.history(commit, PATHS)))
-        theirs.append(seconds(lambda: subprocess.run(log, stdout=subprocess.DEVNULL, check=True)))
-    return statistics.median(ours), statistics.median(theirs)
+        taken[0].append(seconds(lambda: candidates(repository, commit, PLAIN)))
+        taken[1].append(seconds(lambda: candidates(repository, commit, FILTERED)))
+        taken[2].append(seconds(lambda: subprocess.run(log, stdout=subprocess.DEVNULL, check=True)))
+    found = candidates(repository, commit, PLAIN)
+    return [statistics.median(each) for each in taken], found
 
 
 def main() -> None:
-    print(f"{'commits':>8} {'ours':>8} {'git log':>8} {'ratio':>6} {'memory':>8}")
+    print(
+        f"{'commits':>8} {'candidates':>10} {'ours':>8} {'patterns':>8} "
+        f"{'git log':>8} {'ratio':>6} {'memory':>8}"
+    )
     for length in LENGTHS:
         with tempfile.TemporaryDirectory() as folder:
             make_history(Path(folder), length)
-            ours, theirs = measure(Path(folder))
+            (plain, filtered, log), found = measure(Path(folder))
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        print(f"{length:>8} {ours:>7.2f}s {theirs:>7.2f}s {ours / theirs:>6.2f} {memory:>6} MB")
+        print(
+            f"{length:>8} {found:>10} {plain:>7.2f}s {filtered:>7.2f}s "
+            f"{log:>7.2f}s {plain / log:>6.2f} {memory:>5} MB"
+        )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 ENVIRONMENT = {
@@ -46,29 +47,42 @@ def git(folder: Path, *arguments: str, stdin: bytes = b"") -> str:
 
 def make_history(folder: Path, commits: Sequence[NewCommit]) -> list[str]:
     """A repository with these commits, the last one on main; their ids in the same order."""
-    folder.mkdir(parents=True, exist_ok=True)
-    git(folder, "init", "--quiet", "--initial-branch=main")
-    stream = "".join(_command(number, commit) for number, commit in enumerate(commits))
-    marks = folder / ".git" / "marks"
-    git(folder, "fast-import", "--quiet", f"--export-marks={marks}", stdin=stream.encode())
-    ids = dict(line.split() for line in marks.read_text().splitlines())
-    made = [ids[f":{number + 1}"] for number in range(len(commits))]
+    made = make_histories(folder, [commits])[0]
     git(folder, "update-ref", "refs/heads/main", made[-1])
     return made
 
 
-def _command(number: int, commit: NewCommit) -> str:
+def make_histories(folder: Path, histories: Sequence[Sequence[NewCommit]]) -> list[list[str]]:
+    """One repository with many histories that have nothing in common; the ids of each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    starts = [0, *accumulate(len(commits) for commits in histories)]
+    stream = "".join(
+        _command(number, start, commit)
+        for start, commits in zip(starts, histories, strict=False)
+        for number, commit in enumerate(commits)
+    )
+    marks = folder / ".git" / "marks"
+    git(folder, "fast-import", "--quiet", f"--export-marks={marks}", stdin=stream.encode())
+    ids = dict(line.split() for line in marks.read_text().splitlines())
+    return [
+        [ids[f":{start + number + 1}"] for number in range(len(commits))]
+        for start, commits in zip(starts, histories, strict=False)
+    ]
+
+
+def _command(number: int, start: int, commit: NewCommit) -> str:
     message = f"commit {number}"
     # A branch of its own for each: fast-import refuses to move one backwards.
     lines = [
-        f"commit refs/made/{number}",
-        f"mark :{number + 1}",
+        f"commit refs/made/{start + number}",
+        f"mark :{start + number + 1}",
         f"committer Ada <ada@example.com> {START + number} +0000",
         f"data {len(message)}\n{message}",
     ]
     if commit.parents:
-        lines.append(f"from :{commit.parents[0] + 1}")
-        lines += [f"merge :{parent + 1}" for parent in commit.parents[1:]]
+        lines.append(f"from :{start + commit.parents[0] + 1}")
+        lines += [f"merge :{start + parent + 1}" for parent in commit.parents[1:]]
     lines.append("deleteall")
     for path, text in commit.tree.items():
         mode = commit.modes.get(path, "100644")

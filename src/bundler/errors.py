@@ -12,6 +12,7 @@ BundlerError                    1  failed
 │   └── ConfirmationNeeded      2  no terminal to ask on
 ├── Refused                     4  a rule says no
 │   ├── BranchRefused           4  the tag is not on an allowed branch
+│   ├── ImagesRefused           4  images that are not what their tags say, all of them
 │   ├── ValidationFailed        4  findings in the bundle, all of them
 │   ├── VersionExists           4  published before with other content
 │   ├── VerificationFailed      4  not ours, truncated or tampered
@@ -21,6 +22,7 @@ BundlerError                    1  failed
 ├── TryAgain                    6  nothing is known to be wrong
 │   ├── Unreachable             6  a registry or a cluster does not answer
 │   ├── CouldNotCheck           6  a registry answers, but not the question
+│   │   └── AccessRefused       6  it asks for credentials that we have not
 │   └── Locked                  6  somebody else applies
 └── Interrupted               130  from the keyboard; 143 by SIGTERM
 """
@@ -94,6 +96,10 @@ class BranchRefused(Refused):
     code = "branch-refused"
 
 
+class ImagesRefused(Refused):
+    code = "images-refused"
+
+
 class ValidationFailed(Refused):
     code = "validation-failed"
 
@@ -130,6 +136,10 @@ class Unreachable(TryAgain):
 
 class CouldNotCheck(TryAgain):
     code = "could-not-check"
+
+
+class AccessRefused(CouldNotCheck):
+    code = "access-refused"
 
 
 class Locked(TryAgain):

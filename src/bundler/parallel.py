@@ -8,8 +8,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def threads(count: int, *, waits: bool = False) -> Iterator[ThreadPoolExecutor]:
-    """A pool whose work is done at the end of the block.
+def threads(
+    count: int, *, waits: bool = False, abandons: bool = False
+) -> Iterator[ThreadPoolExecutor]:
+    """A pool whose work is done at the end of the block, unless the caller `abandons` the rest.
 
     Where the block is left by an exception, what has not been started never is, and what runs is
     waited for only if the caller `waits`: it does where the work cleans up behind itself.
@@ -17,7 +19,7 @@ def threads(count: int, *, waits: bool = False) -> Iterator[ThreadPoolExecutor]:
     pool = ThreadPoolExecutor(count)
     try:
         yield pool
-        pool.shutdown()
+        pool.shutdown(wait=not abandons, cancel_futures=abandons)
     except BaseException:
         pool.shutdown(wait=waits, cancel_futures=True)
         raise

@@ -13,7 +13,9 @@ from typing import NamedTuple, Protocol
 
 from bundler.model.artifact import Artifact, Descriptor
 from bundler.model.bundle import PinnedOverlay
+from bundler.model.commits import CommitSummary
 from bundler.model.finding import Finding
+from bundler.model.history import HistoryCommit, Input
 from bundler.model.inventory import Inventory
 from bundler.model.objects import KubernetesObject, ObjectRef
 from bundler.model.reference import Digest, Repository
@@ -28,13 +30,6 @@ class TreeEntry(NamedTuple):
     mode: str
     """Octal as git prints it: 100644, 100755, 120000, 160000."""
     object_id: str
-
-
-class HistoryCommit(NamedTuple):
-    id: str
-    parents: tuple[str, ...]
-    equal: int
-    """Bit i is set where paths[i] is the same object (mode and id) as at the tag's commit."""
 
 
 class Branches(NamedTuple):
@@ -85,8 +80,70 @@ class SourceReader(Protocol):
 
 
 class HistoryReader(Protocol):
-    def history(self, commit: str, paths: Sequence[str]) -> Sequence[HistoryCommit]:
+    def history(self, commit: str, inputs: Sequence[Input]) -> Sequence[HistoryCommit]:
         """The commit and all its ancestors in topological order, children before parents."""
+        ...
+
+
+class CommitReader(Protocol):
+    def summaries(self, commits: Iterable[str]) -> Mapping[str, CommitSummary]:
+        """Who changed what, of commits of this repository; those that are not here are left out."""
+        ...
+
+    def submodule_summary(self, commit: str, path: str, recorded: str) -> CommitSummary | None:
+        """The recorded commit of a submodule; None where the submodule is not initialised here."""
+        ...
+
+
+class RevisionReader(Protocol):
+    def commit(self, revision: str) -> str:
+        """The commit that a revision means: a branch, tag, commit id or `HEAD~1`.
+
+        Raises SourceInvalid where there is none, or where a name means two different commits.
+        """
+        ...
+
+    def merge_bases(self, one: str, other: str) -> tuple[str, ...]:
+        """The best common ancestors; none for histories that never met."""
+        ...
+
+
+class WorkTree(Protocol):
+    def checked_out(self) -> str | None:
+        """The branch that is checked out; None where HEAD is a commit alone."""
+        ...
+
+
+class ReleaseLineReader(Protocol):
+    def tags(self) -> Mapping[str, str]:
+        """Every tag and its commit, peeled; tags of anything else than commits are left out."""
+        ...
+
+    def branch_heads(self, patterns: Sequence[str]) -> Mapping[str, str]:
+        """The branches that match, in the order of the patterns, and their commits.
+
+        Which branches count is as in `TagResolver.branches`.
+        """
+        ...
+
+    def ancestry(self, commits: Sequence[str]) -> Sequence[tuple[str, tuple[str, ...]]]:
+        """Commits and all their ancestors, each with its parents, children before parents."""
+        ...
+
+
+class OtherRepositories(Protocol):
+    """Repositories elsewhere, asked over git's own transports, never cloned whole."""
+
+    def commits(self, url: str, refs: Sequence[str]) -> Mapping[str, str | None]:
+        """The commit of each ref (`refs/tags/…` peeled, `refs/heads/…`, or a bare name), if any.
+
+        A commit id stands for itself and is not asked for. Raises Unreachable, AccessRefused (it
+        asks for credentials that we have not), SourceInvalid (a name that is a tag and a branch).
+        """
+        ...
+
+    def summaries(self, url: str, commits: Sequence[str]) -> Mapping[str, CommitSummary]:
+        """Who changed what; commits that the repository has not are left out. Raises as above."""
         ...
 
 
@@ -94,11 +151,12 @@ class HistoryReader(Protocol):
 
 
 class ManifestResolver(Protocol):
-    def resolve(self, repository: Repository, tag: str) -> Digest | None:
-        """The digest behind a tag; None where the registry says that there is none.
+    def resolve(self, repository: Repository, reference: str | Digest) -> Digest | None:
+        """The digest behind a tag, or the given digest itself if there is a manifest of it.
 
-        Raises Unreachable, or CouldNotCheck where the registry refuses or makes no sense: never
-        None for those.
+        None where the registry says that there is none. Raises Unreachable, AccessRefused (its
+        credentials do not suffice), CouldNotCheck (it makes no sense), VerificationFailed (a
+        digest is answered with another): never None for those.
         """
         ...
 

@@ -15,10 +15,10 @@ import pytest
 from bundler.adapters.docker_credentials import DockerCredentials
 from bundler.adapters.oci_registry import OciRegistry
 from bundler.adapters.registries import Registries
-from bundler.adapters.registry_http import Patience
+from bundler.adapters.registry_patience import Patience
 from bundler.errors import (
+    AccessRefused,
     BundlerError,
-    CouldNotCheck,
     NotFound,
     Unreachable,
     UsageError,
@@ -189,6 +189,15 @@ def test_an_unknown_tag_of_a_known_repository_is_none(place: Place) -> None:
     assert place.registry.resolve(place.repository, "v2.0.0") is None
 
 
+def test_a_digest_is_answered_with_itself_or_nothing(place: Place) -> None:
+    artifact = release(secrets.token_hex())
+    assert place.registry.resolve(place.repository, artifact.digest) is None
+    publish(place, artifact, "v1.0.0")
+    assert place.registry.resolve(place.repository, artifact.digest) == artifact.digest
+    for absent in (Digest.of(b"absent"), artifact.layers[0].descriptor.digest):
+        assert place.registry.resolve(place.repository, absent) is None
+
+
 def test_what_is_not_there_is_not_found(place: Place) -> None:
     publish(place, release(), "v1.0.0")
     absent = Digest.of(b"absent")
@@ -295,9 +304,10 @@ def test_wrong_credentials_do_not_look_like_a_missing_image(
             lambda registry=registry: registry.push(repository, release()),  # type: ignore[misc]
         ]
         for ask in questions:
-            with pytest.raises(CouldNotCheck, match=f"{host}/.*refuses access") as caught:
+            with pytest.raises(AccessRefused, match=f"{host}/.*refuses access") as caught:
                 ask()
             assert hint in (caught.value.hint or "")
+            assert f"docker login {host}" in (caught.value.hint or "")
             assert "canary" not in f"{caught.value} {caught.value.hint}"
 
 
@@ -333,6 +343,13 @@ def test_a_registry_that_is_down_is_unreachable(anonymous: OciRegistry) -> None:
 def test_a_host_without_an_address_is_unreachable(anonymous: OciRegistry) -> None:
     with pytest.raises(Unreachable, match=r"registry\.invalid does not answer"):
         anonymous.resolve(Repository("oci", "registry.invalid/shop"), "v1.0.0")
+
+
+def test_a_damaged_manifest_is_not_answered_by_its_digest_in_a_folder(folder: Place) -> None:
+    publish(folder, release(), "v1.0.0")
+    folder.damage(release().digest)
+    with pytest.raises(VerificationFailed, match=release().digest.hex):
+        folder.registry.resolve(folder.repository, release().digest)
 
 
 @pytest.mark.parametrize("tag", ["", "a/b", "../x", "v1.0.0?x=1", "-v1"])

@@ -110,7 +110,7 @@ def test_each_registry_gets_its_own_credentials(tmp_path: Path, bundler: Bundler
         build_shop(tmp_path, deploy_registry=place)
         login = {"DOCKER_CONFIG": str(tmp_path / "docker")}
         refused = bundler("publish", "v1.1.0", "--repo", "shop", "-o", "json")
-        assert (refused.exit_code, refused.error["code"]) == (6, "could-not-check")
+        assert (refused.exit_code, refused.error["code"]) == (6, "access-refused")
         assert "docker login" in json.dumps(refused.error)
         accepted = bundler("publish", "v1.1.0", "--repo", "shop", "-o", "json", **login)
         assert accepted.exit_code == 0, accepted.stdout

@@ -77,6 +77,6 @@ def test_help_names_every_command(bundler: Bundler) -> None:
     text = bundler("--help").stdout
     for command in (
         "resolve", "render", "validate", "publish", "list", "inspect", "pull", "apply", "status",
-        "history",
+        "history", "affected", "init",
     ):  # fmt: skip
         assert f"\n  {command} " in text

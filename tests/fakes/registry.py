@@ -43,6 +43,7 @@ class InMemoryRegistry:
         self.requests: Counter[str] = Counter()
         self.failures: dict[Repository, BundlerError] = {}
         self.blobs: dict[tuple[Repository, Digest], bytes] = {}
+        self._manifests: set[tuple[Repository, Digest]] = set()
         self._tags: defaultdict[Repository, dict[str, Digest]] = defaultdict(dict)
         self._lock = threading.Lock()
 
@@ -59,9 +60,14 @@ class InMemoryRegistry:
         self._tags[repository][tag] = artifact.digest
         return artifact.digest
 
-    def resolve(self, repository: Repository, tag: str) -> Digest | None:
+    def resolve(self, repository: Repository, reference: str | Digest) -> Digest | None:
         self._count("resolve", repository)
-        return self._tags[repository].get(tag)
+        if isinstance(reference, str):
+            return self._tags[repository].get(reference)
+        if (repository, reference) not in self._manifests:
+            return None
+        self._read(repository, reference)
+        return reference
 
     def tags(self, repository: Repository) -> tuple[str, ...]:
         self._count("tags", repository)
@@ -97,6 +103,7 @@ class InMemoryRegistry:
             raise failure
 
     def _store(self, repository: Repository, artifact: Artifact) -> None:
+        self._manifests.add((repository, artifact.digest))
         for blob in (*artifact.blobs, artifact.manifest):
             self.blobs[repository, blob.descriptor.digest] = blob.content
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Mapping
@@ -41,6 +42,8 @@ class ScriptedServer:
     ) -> None:
         self.answer = answer
         self.asked: list[Asked] = []
+        self.connections = 0
+        self._open: set[socket.socket] = set()
         script = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -62,14 +65,17 @@ class ScriptedServer:
                     self.wfile.write(answer.body)
                     self.close_connection = answer.promised is not None
 
-            do_GET = do_HEAD = do_POST = do_PUT = respond  # noqa: N815
+            do_GET = do_HEAD = do_POST = do_PUT = do_CONNECT = respond  # noqa: N815
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 """Nothing."""
 
             def handle(self) -> None:
+                script.connections += 1
+                script._open.add(self.connection)
                 with suppress(OSError):  # the client may hang up, as some tests want it to
                     super().handle()
+                script._open.discard(self.connection)
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -82,6 +88,12 @@ class ScriptedServer:
     @property
     def url(self) -> str:
         return f"http://{self.host}"
+
+    def hang_up(self) -> None:
+        """Close every connection, as a server does with those that are idle for long."""
+        for connection in tuple(self._open):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> Self:
         self._thread.start()

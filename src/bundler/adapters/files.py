@@ -30,3 +30,14 @@ def write_tree(directory: Path, files: Mapping[str, bytes]) -> None:
             os.replace(root, directory)  # noqa: PTH105  replaces; Path.rename differs on Windows
     except OSError as error:
         raise UsageError(f"{directory} cannot be written: {error.strerror}") from error
+
+
+def write_file(file: Path, content: bytes) -> None:
+    """Create or replace a file in one step; a link is replaced itself. Raises UsageError."""
+    try:
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".bundler-") as folder:
+            new = Path(folder) / "file"
+            new.write_bytes(content)
+            os.replace(new, file)  # noqa: PTH105  as above
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}") from error

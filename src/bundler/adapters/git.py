@@ -1,8 +1,8 @@
 """A git repository as source: tags, branches, trees and history.
 
-GitPython finds the repository and its remotes; everything else is asked of `git` by plumbing
-commands with fixed argument lists. Content comes from `cat-file`, so no attribute, filter, hook
-or work tree has a say.
+Asked of `git` by plumbing commands with fixed argument lists. Content comes from `cat-file`, so no
+attribute, filter, hook or work tree has a say. A library for git takes longer to import than ten of
+these commands to run.
 """
 
 from __future__ import annotations
@@ -10,111 +10,96 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath, PurePosixPath
-from typing import IO
+from typing import NamedTuple
 
-# Without a `git` program GitPython must not fail on import: our first command says it better.
-os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-import git
-
-from bundler.adapters import git_history
-from bundler.errors import RenderFailed, SourceInvalid, ToolMissing
+from bundler.adapters import git_history, git_lines, git_revisions
+from bundler.adapters.git_errors import git_missing
+from bundler.adapters.git_inputs import ROOT
+from bundler.adapters.git_process import Git, environment
+from bundler.errors import RenderFailed, SourceInvalid
+from bundler.model.commits import CommitSummary
+from bundler.model.history import HistoryCommit, Input
 from bundler.model.release import ReleaseTag, SourceRevision
-from bundler.ports import Branches, HistoryCommit, TreeEntry
+from bundler.ports import Branches, TreeEntry
 
-ROOT = "."
-"""The path of the whole tree."""
 MODE_LINK = "120000"
 MODE_SUBMODULE = "160000"
 LFS_HEADER = b"version https://git-lfs.github.com/spec/"
 LFS_POINTER_BYTES = 1024
 """A pointer file is smaller (git-lfs, docs/spec.md)."""
-_SETTINGS = {
-    "core.hooksPath": os.devnull,
-    "core.fsmonitor": "false",
-    "core.quotePath": "false",
-    "core.deltaBaseCacheLimit": "256m",  # long histories take half the time
-    "gc.auto": "0",  # a partial clone fetches while we read
-    "maintenance.auto": "false",
-    "protocol.ext.allow": "never",
-}
-_ENVIRONMENT = {
-    "GIT_GRAFT_FILE": os.devnull,
-    "GIT_LITERAL_PATHSPECS": "1",
-    "GIT_NO_REPLACE_OBJECTS": "1",
-    "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_TERMINAL_PROMPT": "0",
-    "LC_ALL": "C",
-}
-_HOOK_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_NAMESPACE")
+
+
+class _Found(NamedTuple):
+    git_dir: Path
+    root: Path
+
+
+def _found(path: Path) -> _Found:
+    """Where git finds the repository of a path; it looks at the owner only when it looks itself."""
+    questions = ("--absolute-git-dir", "--is-bare-repository", "--is-inside-work-tree")
+    asked = ("git", "-C", str(path), "rev-parse", *questions, "--show-cdup")
+    try:
+        done = subprocess.run(asked, capture_output=True, check=False, env=environment())
+    except FileNotFoundError as error:
+        raise git_missing() from error
+    words = done.stderr.decode(errors="replace")
+    if "dubious ownership" in words:
+        raise SourceInvalid(
+            f"{path.resolve()} belongs to another user, whose settings could run programs",
+            hint="if you trust it: git config --global --add safe.directory "
+            f"{words.partition('safe.directory ')[2].strip() or path.resolve()}",
+        )
+    if done.returncode:
+        raise SourceInvalid(
+            f"{path} is not in a git repository",
+            hint="run it in a clone, or name one with --repo PATH",
+        )
+    git_dir, is_bare, is_inside, *up = map(os.fsdecode, done.stdout.splitlines())
+    if is_inside == "true":
+        return _Found(Path(git_dir), (path / "".join(up)).resolve())
+    is_hidden = is_bare == "false" and Path(git_dir).name == ".git"
+    return _Found(Path(git_dir), Path(git_dir).parent if is_hidden else Path(git_dir))
 
 
 class GitRepository:
-    """Implements TagResolver, SourceReader and HistoryReader of `bundler.ports`."""
+    """Implements what `bundler.ports` asks of this repository: tags, trees, commits and history."""
 
     def __init__(self, path: Path) -> None:
         """Open the repository at or above a path. Raises SourceInvalid, ToolMissing."""
-        try:
-            with git.Repo(path, search_parent_directories=True, expand_vars=False) as repo:
-                self._git_dir = Path(repo.git_dir)
-                self.root = Path(repo.working_tree_dir or repo.git_dir)
-                """Top of the work tree; the git directory itself where there is none."""
-                self._remotes = [remote.name for remote in repo.remotes]
-        except (git.InvalidGitRepositoryError, git.NoSuchPathError) as error:
-            raise SourceInvalid(
-                f"{path} is not in a git repository",
-                hint="run it in a clone, or name one with --repo PATH",
-            ) from error
-        self._refuse_foreign_owner()
-
-    def _refuse_foreign_owner(self) -> None:
-        """Git looks at the owner only where it finds the repository itself: not by --git-dir."""
-        asked = ("git", "-C", str(self.root), "rev-parse", "--git-dir")
-        try:
-            done = subprocess.run(asked, capture_output=True, check=False, env=_environment())
-        except FileNotFoundError as error:
-            raise _git_missing() from error
-        if done.returncode and b"dubious ownership" in done.stderr:
-            raise SourceInvalid(
-                f"{self.root} belongs to another user, whose settings could run programs",
-                hint=f"if you trust it: git config --global --add safe.directory {self.root}",
-            )
+        found = _found(path)
+        self._git = Git(found.git_dir)
+        self.root = found.root
+        """Top of the work tree; the git directory itself where there is none."""
 
     # --- tags and branches ---
 
     def revision(self, tag: ReleaseTag) -> SourceRevision:
         reference = f"refs/tags/{tag}"
-        if not self._verified(reference):
+        if not git_revisions.verified(self._git, reference):
             raise SourceInvalid(f"no tag {tag} in {self.root}", hint=self._tag_hint(tag))
-        commit = self._verified(f"{reference}^{{commit}}")
+        commit = git_revisions.verified(self._git, f"{reference}^{{commit}}")
         if not commit:
             raise SourceInvalid(f"tag {tag} does not point at a commit")
-        shown = self._git("rev-list", "-1", "--format=%ct", commit).split()
+        shown = self._git.output("rev-list", "-1", "--format=%ct", commit).split()
         return SourceRevision(tag, commit, int(shown[-1]))
 
-    def _verified(self, revision: str) -> str | None:
-        """The object id of a revision; None where there is no such object."""
-        output = self._git(
-            "rev-parse", "--quiet", "--verify", "--end-of-options", revision, failure=b""
-        )
-        return output.decode().strip() or None
-
     def _tag_hint(self, tag: ReleaseTag) -> str:
-        listed = self._git("for-each-ref", "--format=%(refname:strip=2)", "refs/tags")
+        listed = self._git.output("for-each-ref", "--format=%(refname:strip=2)", "refs/tags")
         near = get_close_matches(tag.name, listed.decode(errors="replace").split(), n=1)
         if near:
             return f"did you mean {near[0]}?"
         return "fetch it with: git fetch --tags"
 
     def is_shallow(self) -> bool:
-        return self._git("rev-parse", "--is-shallow-repository").strip() == b"true"
+        return self._git.output("rev-parse", "--is-shallow-repository").strip() == b"true"
 
     def branches(self, commit: str, patterns: Sequence[str]) -> Branches:
-        namespace = "refs/remotes" if self._remotes and not self._is_mirror() else "refs/heads"
+        namespace = self._deciding_refs()
         known = self._branch_names(namespace, patterns)
         containing = self._branch_names(namespace, patterns, f"--contains={commit}")
         unpushed: tuple[str, ...] = ()
@@ -122,25 +107,57 @@ class GitRepository:
             unpushed = self._branch_names("refs/heads", patterns, f"--contains={commit}")
         return Branches(known, containing, unpushed)
 
+    def _deciding_refs(self) -> str:
+        """Where the remote's branches are; without a remote, our own are all that there is."""
+        if not self._remotes() or self._is_mirror() or self._is_bare_clone():
+            return "refs/heads"
+        return "refs/remotes"
+
+    def _remotes(self) -> list[str]:
+        return self._git.output("remote").decode(errors="replace").splitlines()
+
+    def _is_bare_clone(self) -> bool:
+        """`git clone --bare` copies the remote's branches to its own and tracks none of them."""
+        is_bare = self._git.output("config", "--bool", "core.bare", failure=b"").strip() == b"true"
+        return is_bare and not self._git.output("for-each-ref", "--count=1", "refs/remotes")
+
     def _is_mirror(self) -> bool:
         key = r"^remote\..*\.mirror$"
-        return b"true" in self._git("config", "--bool", "--get-regexp", key, failure=b"")
+        return b"true" in self._git.output("config", "--bool", "--get-regexp", key, failure=b"")
 
     def _branch_names(
         self, namespace: str, patterns: Sequence[str], *options: str
     ) -> tuple[str, ...]:
-        listed = self._git("for-each-ref", "--format=%(refname)", *options, namespace)
-        names = []
-        for reference in listed.decode(errors="replace").splitlines():
+        return tuple(self._branch_refs(namespace, patterns, *options))
+
+    def _branch_refs(
+        self, namespace: str, patterns: Sequence[str], *options: str
+    ) -> dict[str, str]:
+        """Branch → commit, of those that match a pattern."""
+        shown = "--format=%(objectname) %(refname)"
+        listed = self._git.output("for-each-ref", shown, *options, namespace)
+        remotes = self._remotes() if namespace == "refs/remotes" else []
+        found: dict[str, str] = {}
+        for line in listed.decode(errors="replace").splitlines():
+            commit, _, reference = line.partition(" ")
             name = reference.removeprefix(namespace + "/")
             if namespace == "refs/remotes":
-                remote = max(
-                    (r for r in self._remotes if name.startswith(r + "/")), key=len, default=""
-                )
+                remote = max((r for r in remotes if name.startswith(r + "/")), key=len, default="")
                 name = name.removeprefix(remote + "/")
             if name != "HEAD" and any(fnmatchcase(name, pattern) for pattern in patterns):
-                names.append(name)
-        return tuple(dict.fromkeys(names))
+                found.setdefault(name, commit)
+        return found
+
+    def branch_heads(self, patterns: Sequence[str]) -> Mapping[str, str]:
+        found = self._branch_refs(self._deciding_refs(), patterns)
+        ordered = [name for pattern in patterns for name in found if fnmatchcase(name, pattern)]
+        return {name: found[name] for name in ordered}
+
+    def tags(self) -> Mapping[str, str]:
+        return git_lines.tags(self._git)
+
+    def checked_out(self) -> str | None:
+        return git_lines.checked_out(self._git)
 
     # --- trees ---
 
@@ -148,7 +165,7 @@ class GitRepository:
         entries = self.entries(commit, [path])[path]
         if [entry.path for entry in entries] != [path]:
             return None
-        return self._git("cat-file", "blob", entries[0].object_id)
+        return self._git.output("cat-file", "blob", entries[0].object_id)
 
     def entries(self, commit: str, paths: Sequence[str]) -> Mapping[str, tuple[TreeEntry, ...]]:
         asked = () if ROOT in paths else paths
@@ -160,7 +177,7 @@ class GitRepository:
         return {path: tuple(found) for path, found in by_path.items()}
 
     def _tree(self, commit: str, *paths: str) -> list[TreeEntry]:
-        output = self._git("ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths)
+        output = self._git.output("ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths)
         entries = []
         for line in output.decode("utf-8", "surrogateescape").split("\0")[:-1]:
             described, _, path = line.partition("\t")
@@ -172,52 +189,42 @@ class GitRepository:
         """The contents of blobs, in the order asked for."""
         if not object_ids:
             return
-        with tempfile.TemporaryFile() as wanted, tempfile.TemporaryFile() as words:
-            wanted.write("".join(f"{object_id}\n" for object_id in object_ids).encode())
-            wanted.seek(0)
-            with subprocess.Popen(
-                self._command("cat-file", "--batch"),
-                stdin=wanted,
-                stdout=subprocess.PIPE,
-                stderr=words,
-                env=_environment(),
-            ) as process:
-                assert process.stdout is not None  # noqa: S101  told by PIPE
-                for object_id in object_ids:
-                    header = process.stdout.readline().split()
-                    if len(header) != 3:
-                        words.seek(0)
-                        raise _missing_object(object_id, words.read())
-                    yield process.stdout.read(int(header[2]))
-                    process.stdout.read(1)
+        with self._git.reading("cat-file", "--batch", lines=object_ids) as output:
+            for object_id in object_ids:
+                header = output.readline().split()
+                if len(header) != 3:
+                    if header:  # where git says nothing it has failed, and tells why at the end
+                        raise _missing_object(object_id)
+                    break
+                yield output.read(int(header[2]))
+                output.read(1)
 
     def _fetch_missing(self, commit: str) -> None:
         """In a partial clone, fetch what a tree lacks at once: git alone asks for each blob."""
         key = r"^remote\..*\.promisor$"
-        promisors = self._git("config", "--name-only", "--get-regexp", key, failure=b"").split()
+        promisors = self._git.output(
+            "config", "--name-only", "--get-regexp", key, failure=b""
+        ).split()
         if not promisors:
             return
         remote = promisors[0].decode().removeprefix("remote.").removesuffix(".promisor")
+        tree = f"{commit}^{{tree}}"
+        self._git.output("cat-file", "-e", tree)  # rev-list does not fetch where it starts
         objects = ("rev-list", "--objects", "--no-object-names", "--missing=print")
-        listed = self._git(*objects, f"{commit}^{{tree}}").split()
-        missing = [line.removeprefix(b"?") for line in listed if line.startswith(b"?")]
-        if not missing:
-            return
         quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no")
-        with tempfile.TemporaryFile() as wanted:
-            wanted.write(b"\n".join(missing))
-            wanted.seek(0)
-            self._git("fetch", *quiet, "--filter=blob:none", "--stdin", remote, stdin=wanted)
+        for _ in ("folders", "files"):
+            listed = self._git.output(*objects, tree).decode().split()
+            missing = [line.removeprefix("?") for line in listed if line.startswith("?")]
+            if not missing:
+                return
+            self._git.told(missing, "fetch", *quiet, "--filter=blob:none", "--stdin", remote)
 
     def lfs_pointers(self, commit: str, paths: Sequence[str]) -> tuple[str, ...]:
         self._fetch_missing(commit)
         found = {
             e.object_id: e.path for group in self.entries(commit, paths).values() for e in group
         }
-        with tempfile.TemporaryFile() as wanted:
-            wanted.write("".join(f"{object_id}\n" for object_id in found).encode())
-            wanted.seek(0)
-            sizes = self._git("cat-file", "--batch-check=%(objectname) %(objectsize)", stdin=wanted)
+        sizes = self._git.told(found, "cat-file", "--batch-check=%(objectname) %(objectsize)")
         small = [
             line.split()[0]
             for line in sizes.decode().splitlines()
@@ -245,60 +252,32 @@ class GitRepository:
             _link(root, links)
             yield root
 
-    # --- history ---
+    # --- commits ---
 
-    def history(self, commit: str, paths: Sequence[str]) -> Sequence[HistoryCommit]:
-        return git_history.read(self._command, _environment(), commit, paths)
+    def commit(self, revision: str) -> str:
+        return git_revisions.commit_of(self._git, revision)
 
-    # --- running git ---
+    def merge_bases(self, one: str, other: str) -> tuple[str, ...]:
+        return git_revisions.merge_bases(self._git, one, other)
 
-    def _command(self, *arguments: str) -> list[str]:
-        settings = [part for key, value in _SETTINGS.items() for part in ("-c", f"{key}={value}")]
-        return ["git", *settings, f"--git-dir={self._git_dir}", *arguments]
+    def summaries(self, commits: Iterable[str]) -> Mapping[str, CommitSummary]:
+        return git_revisions.summaries(self._git, commits)
 
-    def _git(
-        self,
-        *arguments: str,
-        failure: bytes | None = None,
-        stdin: IO[bytes] | int = subprocess.DEVNULL,
-    ) -> bytes:
-        """The output of one command; `failure` is the answer where git exits non-zero.
+    def submodule_summary(self, commit: str, path: str, recorded: str) -> CommitSummary | None:
+        return git_revisions.submodule_summary(self._git, self.root, commit, path, recorded)
 
-        Raises SourceInvalid with git's own words where `failure` is not given.
-        """
-        try:
-            completed = subprocess.run(
-                self._command(*arguments),
-                stdin=stdin,
-                capture_output=True,
-                check=False,
-                env=_environment(),
-            )
-        except FileNotFoundError as error:
-            raise _git_missing() from error
-        if completed.returncode == 0:
-            return completed.stdout
-        if failure is not None:
-            return failure
-        words = completed.stderr.decode(errors="replace").strip() or "failed without a word"
-        raise SourceInvalid(f"git {arguments[0]}: {words}")
+    def ancestry(self, commits: Sequence[str]) -> Sequence[tuple[str, tuple[str, ...]]]:
+        return git_lines.ancestry(self._git, commits)
+
+    def history(self, commit: str, inputs: Sequence[Input]) -> Sequence[HistoryCommit]:
+        return git_history.read(self._git, commit, inputs)
 
 
-def _git_missing() -> ToolMissing:
-    return ToolMissing("git is not installed", hint="install git 2.30 or newer")
-
-
-def _missing_object(object_id: str, words: bytes) -> SourceInvalid:
-    told = words.decode(errors="replace").strip()
+def _missing_object(object_id: str) -> SourceInvalid:
     return SourceInvalid(
-        f"git object {object_id} is missing{': ' if told else ''}{told}",
+        f"git object {object_id} is missing",
         hint="git fsck shows what this clone lacks; a fresh clone has it",
     )
-
-
-def _environment() -> dict[str, str]:
-    inherited = {k: v for k, v in os.environ.items() if k not in _HOOK_VARIABLES}
-    return inherited | _ENVIRONMENT
 
 
 def _refuse_escapes(entries: Sequence[TreeEntry]) -> None:

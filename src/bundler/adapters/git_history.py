@@ -1,35 +1,36 @@
-"""History as facts about paths: in which ancestors is a path the same object as in a commit?
+"""History as facts about inputs: in which ancestors is an input the same as in a commit?
 
-Two streams answer for all paths at once, whatever their number: `rev-list` gives every ancestor
+Two streams answer for all inputs at once, whatever their number: `rev-list` gives every ancestor
 with its tree and parents, `diff-tree --stdin` the entries that differ between neighbouring trees.
-What is known of the commit's own tree spreads from there: where an entry does not differ between
-two neighbours, what holds for the one holds for the other; where it differs, the diff names both
-objects. A spanning tree of neighbours is enough, and first parents differ least.
+What is known of the commit's own tree spreads from there: each differing entry brings a place
+nearer to what it must hold or takes it away, and a place where nothing differs from that is the
+same. A spanning tree of neighbours is enough, and first parents differ least.
 """
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import IO, NamedTuple
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
+from bundler.adapters.git_inputs import ABSENT, Places, Watch
+from bundler.adapters.git_process import Git
 from bundler.errors import SourceInvalid
-from bundler.ports import HistoryCommit
+from bundler.model.history import HistoryCommit, Input
 
-_ABSENT = b"absent"
-_ROOT = "."
-_CHUNK_BYTES = 1 << 20
 _PAIRS_AT_ONCE = 4096
 """diff-tree keeps every top tree that it has read: of a large history that is gigabytes."""
+_FEW_PAIRS = 1024
+"""Not worth a second process."""
+_AT_ONCE = 2
+_NOTHING, _FOLDER = b"000000", b"040000"
 
-Command = Callable[..., list[str]]
-"""Makes a git command line of arguments."""
+T = TypeVar("T")
 Edge = tuple[str, str]
 """Two trees."""
-Changed = dict[int, tuple[bytes, bytes]]
-"""Path number → `mode id` in the one and in the other tree."""
+Change = dict[int, int]
+"""Place → how many more of its entries are not the wanted ones in the other tree."""
 
 
 class _Commit(NamedTuple):
@@ -38,36 +39,30 @@ class _Commit(NamedTuple):
     parents: tuple[str, ...]
 
 
-def read(
-    command: Command, environment: Mapping[str, str], commit: str, paths: Sequence[str]
-) -> Sequence[HistoryCommit]:
-    """The commit and its ancestors, children before parents, with one bit for each path.
+def read(git: Git, commit: str, inputs: Sequence[Input]) -> Sequence[HistoryCommit]:
+    """The commit and its ancestors, children before parents, with one bit for each input.
 
     Linear in the number of ancestors and of the entries that they changed.
     """
-    commits = list(_ancestors(command, environment, commit))
+    commits = list(_ancestors(git, commit))
     trees = {entry.id: entry.tree for entry in commits}
     if any(parent not in trees for entry in commits for parent in entry.parents):
         raise SourceInvalid(
             "history is cut off: a parent commit is missing",
             hint="fetch all of it: git fetch --unshallow --tags",
         )
-    numbers = {path.encode("utf-8", "surrogateescape"): n for n, path in enumerate(paths)}
-    edges = list(_spanning_edges(commits, trees))
-    differences = _differences(command, environment, edges, numbers)
-    wanted = _objects_at(command, environment, commit, paths)
-    equal = _spread(trees[commit], differences, wanted)
-    if _ROOT in paths:
-        bit = 1 << paths.index(_ROOT)
-        equal = {t: e | bit if t == trees[commit] else e & ~bit for t, e in equal.items()}
+    known = trees[commit]
+    places = Places.of(git, commit, known, inputs)
+    changes = _changes(git, list(_spanning_edges(commits, trees)), places)
+    equal = _spread(known, changes, _Standing(places, len(inputs)))
     return [HistoryCommit(entry.id, entry.parents, equal[entry.tree]) for entry in commits]
 
 
-def _ancestors(command: Command, environment: Mapping[str, str], commit: str) -> Iterator[_Commit]:
-    listing = _run(command("rev-list", "--topo-order", "--format=%H %T %P", commit), environment)
-    for line in listing.decode().splitlines():
-        if not line.startswith("commit "):
-            identifier, tree, *parents = line.split()
+def _ancestors(git: Git, commit: str) -> Iterator[_Commit]:
+    listing = ("rev-list", "--topo-order", "--format=%H %T %P", commit, "--")
+    for line in git.tokens(*listing, separator=b"\n"):
+        if not line.startswith(b"commit "):
+            identifier, tree, *parents = line.decode().split()
             yield _Commit(identifier, tree, tuple(parents))
 
 
@@ -93,145 +88,137 @@ def _spanning_edges(commits: Sequence[_Commit], trees: Mapping[str, str]) -> Ite
                 yield edge
 
 
-def _spread(
-    known: str, differences: Iterator[tuple[Edge, Changed]], wanted: Sequence[bytes]
-) -> dict[str, int]:
-    """Tree → one bit for each path: whether it is the wanted object there."""
-    neighbours: dict[str, list[tuple[str, Changed, int]]] = defaultdict(list)
-    for (one, other), changed in differences:
-        neighbours[one].append((other, changed, 1))
-        neighbours[other].append((one, changed, 0))
-    equal = {known: (1 << len(wanted)) - 1}
-    todo = [known]
-    while todo:
-        tree = todo.pop()
-        for neighbour, changed, side in neighbours[tree]:
-            if neighbour not in equal:
-                carried = equal[tree]
-                for number, objects in changed.items():
-                    bit = 1 << number
-                    same = objects[side] == wanted[number]
-                    carried = carried | bit if same else carried & ~bit
-                equal[neighbour] = carried
-                todo.append(neighbour)
-    return equal
+# --- what differs -------------------------------------------------------------------------------
 
 
-def _differences(
-    command: Command,
-    environment: Mapping[str, str],
-    edges: Sequence[Edge],
-    numbers: Mapping[bytes, int],
-) -> Iterator[tuple[Edge, Changed]]:
-    """What differs between the trees of each edge, among the numbered paths.
+def _changes(git: Git, edges: Sequence[Edge], places: Places) -> Iterator[tuple[Edge, Change]]:
+    """What an edge changes at each place.
 
     diff-tree is silent about pairs of trees that differ nowhere below the asked folders.
     """
-    # git compares each entry with each path given; top folders are few, services may be many.
-    folders = {path.partition(b"/")[0] for path in numbers} - {_ROOT.encode()}
-    asked = [folder.decode("utf-8", "surrogateescape") for folder in sorted(folders)]
     silent = dict.fromkeys(edges)
-    for start in range(0, len(edges) if asked else 0, _PAIRS_AT_ONCE):
-        pairs = edges[start : start + _PAIRS_AT_ONCE]
-        for edge, changed in _compared(command, environment, pairs, asked, numbers):
+    # git compares each entry with each path given; top folders are few, services may be many.
+    folders = places.top_folders
+    if folders is None or folders:
+        watching = places.watches()
+        streams = (_compared(git, some, folders or (), watching) for some in _batches(edges))
+        for edge, change in _in_turn(streams):
             silent.pop(edge, None)
-            yield edge, changed
+            yield edge, change | _root_change(edge, places)
     for edge in silent:
-        yield edge, {}
+        yield edge, _root_change(edge, places)
+
+
+def _batches(edges: Sequence[Edge]) -> Iterator[Sequence[Edge]]:
+    size = min(_PAIRS_AT_ONCE, max(_FEW_PAIRS, -(-len(edges) // _AT_ONCE)))
+    return (edges[start : start + size] for start in range(0, len(edges), size))
+
+
+def _in_turn(streams: Iterator[Iterator[T]]) -> Iterator[T]:
+    """All items of all streams, a few of which are open: they fill while others are read."""
+    opened = deque(islice(streams, _AT_ONCE))
+    while opened:
+        stream = opened.popleft()
+        for item in stream:
+            yield item
+            opened.append(stream)
+            break
+        else:
+            opened.extend(islice(streams, 1))
+
+
+def _root_change(edge: Edge, places: Places) -> Change:
+    one, other = (b"%s %s" % (_FOLDER, tree.encode()) for tree in edge)
+    return {w.place: (other != w.wanted) - (one != w.wanted) for w in places.at_root}
 
 
 def _compared(
-    command: Command,
-    environment: Mapping[str, str],
+    git: Git,
     edges: Sequence[Edge],
     folders: Sequence[str],
-    numbers: Mapping[bytes, int],
-) -> Iterator[tuple[Edge, Changed]]:
+    watching: Callable[[bytes], tuple[Watch, ...]],
+) -> Iterator[tuple[Edge, Change]]:
     arguments = ("diff-tree", "--stdin", "-r", "-t", "-z", "--no-renames", "--no-abbrev", "--")
-    with tempfile.TemporaryFile() as pairs:
-        pairs.write("".join(f"{one} {other}\n" for one, other in edges).encode())
-        pairs.seek(0)
-        tokens = _tokens(command(*arguments, *folders), environment, pairs)
-        edge: Edge | None = None
-        changed: Changed = {}
-        # Headers end with a line feed, entries with NUL: `T1 T2\n:meta\0path\0:meta\0path\0T3 …`
-        for token in tokens:
-            *headers, meta = token.split(b"\n")
-            for header in headers:
-                if edge is not None:
-                    yield edge, changed
-                one, _, other = header.decode().partition(" ")
-                edge, changed = (one, other), {}
-            if meta:
-                number = numbers.get(next(tokens))
-                if number is not None:
-                    changed[number] = _merged(changed.get(number), meta)
-        if edge is not None:
-            yield edge, changed
+    tokens = git.tokens(*arguments, *folders, lines=(f"{one} {other}" for one, other in edges))
+    edge: Edge | None = None
+    change: Change = {}
+    # Headers end with a line feed, entries with NUL: `T1 T2\n:meta\0path\0:meta\0path\0T3 …`
+    for token in tokens:
+        *headers, meta = token.split(b"\n")
+        for header in headers:
+            if edge is not None:
+                yield edge, change
+            one, _, other = header.decode().partition(" ")
+            edge, change = (one, other), {}
+        if meta and (watches := watching(next(tokens))):
+            _add(change, watches, meta)
+    if edge is not None:
+        yield edge, change
 
 
-def _merged(former: tuple[bytes, bytes] | None, meta: bytes) -> tuple[bytes, bytes]:
-    """Both sides of an entry; a folder that becomes a file is told in two halves."""
-    one_mode, other_mode, one, other, _ = meta[1:].split(b" ")
-    sides = (
-        _ABSENT if one_mode == b"000000" else one_mode + b" " + one,
-        _ABSENT if other_mode == b"000000" else other_mode + b" " + other,
-    )
-    if former is None:
-        return sides
-    return (
-        former[0] if sides[0] == _ABSENT else sides[0],
-        former[1] if sides[1] == _ABSENT else sides[1],
-    )
+def _add(change: Change, watches: Iterable[Watch], meta: bytes) -> None:
+    """Count one entry; a folder that becomes a file is told in two, which add up."""
+    one_mode, other_mode, one_id, other_id, _ = meta[1:].split(b" ")
+    one, other = one_mode + b" " + one_id, other_mode + b" " + other_id
+    for place, wanted, files in watches:
+        nothing = (_NOTHING, _FOLDER) if files else (_NOTHING,)
+        before = (ABSENT if one_mode in nothing else one) != wanted
+        after = (ABSENT if other_mode in nothing else other) != wanted
+        if before != after:
+            change[place] = change.get(place, 0) + after - before
 
 
-def _objects_at(
-    command: Command, environment: Mapping[str, str], commit: str, paths: Sequence[str]
-) -> list[bytes]:
-    """`mode id` of each path at a commit, as `diff-tree` writes them."""
-    arguments = ("ls-tree", "-t", "-z", "--full-tree", commit, "--")
-    listed = _run(command(*arguments, *(path for path in paths if path != _ROOT)), environment)
-    found: dict[bytes, bytes] = {}
-    for line in listed.split(b"\0")[:-1]:
-        described, _, path = line.partition(b"\t")
-        mode, _, object_id = described.split(b" ")
-        found[path] = mode + b" " + object_id
-    return [found.get(path.encode("utf-8", "surrogateescape"), _ABSENT) for path in paths]
+# --- what is equal ------------------------------------------------------------------------------
 
 
-# --- running git --------------------------------------------------------------------------------
+class _Standing:
+    """How the places stand in one tree, and with it the inputs; moves from tree to tree."""
+
+    def __init__(self, places: Places, inputs: int) -> None:
+        self._owners = places.owners
+        self._differing = list(places.differing)
+        self._same_places = [0] * inputs
+        self.equal = 0
+        """Bit i is set where a place of input i holds what it must."""
+        for place, differing in enumerate(self._differing):
+            if not differing:
+                self._count(place, 1)
+
+    def move(self, change: Change, direction: int) -> None:
+        for place, more in change.items():
+            before = self._differing[place]
+            after = self._differing[place] = before + direction * more
+            if bool(before) != bool(after):
+                self._count(place, -1 if after else 1)
+
+    def _count(self, place: int, step: int) -> None:
+        number = self._owners[place]
+        before = self._same_places[number]
+        after = self._same_places[number] = before + step
+        if bool(before) != bool(after):
+            self.equal ^= 1 << number
 
 
-def _run(command: list[str], environment: Mapping[str, str]) -> bytes:
-    completed = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=dict(environment)
-    )
-    if completed.returncode:
-        raise _failure(completed.stderr)
-    return completed.stdout
-
-
-def _tokens(
-    command: list[str], environment: Mapping[str, str], stdin: IO[bytes]
-) -> Iterator[bytes]:
-    """What a command writes, split at NUL, as it comes."""
-    with (
-        tempfile.TemporaryFile() as words,
-        subprocess.Popen(
-            command, stdin=stdin, stdout=subprocess.PIPE, stderr=words, env=dict(environment)
-        ) as process,
-    ):
-        assert process.stdout is not None  # noqa: S101  told by PIPE
-        rest = b""
-        while chunk := process.stdout.read(_CHUNK_BYTES):
-            *whole, rest = (rest + chunk).split(b"\0")
-            yield from whole
-        if rest:
-            yield rest
-        if process.wait():
-            words.seek(0)
-            raise _failure(words.read())
-
-
-def _failure(words: bytes) -> SourceInvalid:
-    return SourceInvalid(f"reading the history failed: {words.decode(errors='replace').strip()}")
+def _spread(
+    known: str, changes: Iterator[tuple[Edge, Change]], standing: _Standing
+) -> dict[str, int]:
+    """Tree → one bit for each input: walk all trees from the known one, there and back."""
+    neighbours: dict[str, list[tuple[str, Change, int]]] = defaultdict(list)
+    for (one, other), change in changes:
+        neighbours[one].append((other, change, 1))
+        neighbours[other].append((one, change, -1))
+    equal = {known: standing.equal}
+    way: list[tuple[Change, int, Iterator[tuple[str, Change, int]]]]
+    way = [({}, 1, iter(neighbours[known]))]
+    while way:
+        came, direction, ahead = way[-1]
+        following = next((step for step in ahead if step[0] not in equal), None)
+        if following is None:
+            standing.move(came, -direction)
+            way.pop()
+            continue
+        tree, change, forth = following
+        standing.move(change, forth)
+        equal[tree] = standing.equal
+        way.append((change, forth, iter(neighbours[tree])))
+    return equal

@@ -44,6 +44,11 @@ def find_kustomization(folder: Path) -> Path | None:
     return next((folder / name for name in NAMES if (folder / name).is_file()), None)
 
 
+def is_remote(entry: str) -> bool:
+    """Whether an entry of a kustomization names something outside of the repository."""
+    return _REMOTE.search(entry) is not None
+
+
 def scan(root: Path, overlay: str, environment: str) -> tuple[Finding, ...]:
     """Everything that is refused in what an overlay (a folder in the tree) reaches."""
     found = _Scan(root.resolve(), environment)
@@ -136,7 +141,7 @@ class _Scan:
     ) -> Path | None:
         """The place that an entry names from a file's folder; None where it is refused."""
         place = (file.parent / entry).resolve()
-        if _REMOTE.search(entry):
+        if is_remote(entry):
             rule, problem = "remote-base", "is remote; a release is made of the tag's tree alone"
         elif entry.startswith("/"):
             rule, problem = "leaves-the-tree", "is an absolute path"

@@ -58,16 +58,11 @@ class OciLayout:
 
     # --- reading ---
 
-    def resolve(self, repository: Repository, tag: str) -> Digest | None:
+    def resolve(self, repository: Repository, reference: str | Digest) -> Digest | None:
         root = self._root(repository)
-        entries = [entry for entry in _entries(root, _index(root)) if tag in _tags(entry)]
-        digests = {entry.get("digest") for entry in entries}
-        if len(digests) > 1:
-            raise CouldNotCheck(
-                f"{root / 'index.json'}: {tag!r} names {len(digests)} manifests",
-                hint="keep one image per layout, or give each its own tag",
-            )
-        return _digest_of(root, entries[0]) if entries else None
+        if isinstance(reference, Digest):
+            return reference if _has_manifest(root, reference) else None
+        return _tagged(root, reference)
 
     def tags(self, repository: Repository) -> tuple[str, ...]:
         root = self._root(repository)
@@ -155,6 +150,31 @@ def _entries(root: Path, index: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise CouldNotCheck(f"{root / 'index.json'} is damaged: manifests is no list of objects")
     return entries
+
+
+def _tagged(root: Path, tag: str) -> Digest | None:
+    entries = [entry for entry in _entries(root, _index(root)) if tag in _tags(entry)]
+    digests = {entry.get("digest") for entry in entries}
+    if len(digests) > 1:
+        raise CouldNotCheck(
+            f"{root / 'index.json'}: {tag!r} names {len(digests)} manifests",
+            hint="keep one image per layout, or give each its own tag",
+        )
+    return _digest_of(root, entries[0]) if entries else None
+
+
+def _has_manifest(root: Path, digest: Digest) -> bool:
+    """Whether there is a manifest or index, one inside of another too. Raises as `manifest`."""
+    path = _blob_path(root, digest)
+    try:
+        content = _verified(path, digest, _read(path, MAX_MANIFEST_BYTES))
+    except NotFound:
+        return False
+    try:
+        document = read_json(content)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and document.get("schemaVersion") == 2
 
 
 def _tags(entry: Mapping[str, Any]) -> Iterator[str]:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from bundler.adapters.docker_credentials import DockerCredentials
-from bundler.adapters.registry_client import RegistryClient, sent_digest, verified
-from bundler.adapters.registry_http import Patience
+from bundler.adapters.registry_api import RegistryApi, read_answer, sent_digest, verified
+from bundler.adapters.registry_http import RegistryHttp
+from bundler.adapters.registry_patience import CONNECTIONS, Patience
 from bundler.errors import CouldNotCheck, NotFound, UsageError, VerificationFailed, VersionExists
-from bundler.manifests import read_json
 from bundler.model.artifact import (
     DOCKER_INDEX,
     DOCKER_MANIFEST,
@@ -29,6 +30,9 @@ from bundler.model.artifact import (
 )
 from bundler.model.reference import Digest, InvalidReference, Repository, is_tag
 from bundler.parallel import threads
+
+if TYPE_CHECKING:
+    from bundler.adapters.registry_client import RegistryClient
 
 ACCEPT = f"{MANIFEST}, {INDEX}, {DOCKER_MANIFEST}, {DOCKER_INDEX}"
 UPLOADS = 4
@@ -43,44 +47,47 @@ class OciRegistry:
         plain_http: bool = False,
         credentials: DockerCredentials | None = None,
         patience: Patience | None = None,
+        connections: int = CONNECTIONS,
     ) -> None:
-        """`plain_http` speaks http to every host; without it only this machine's own."""
+        """`plain_http` speaks http to every host; without it only this machine's own.
+
+        At most `connections` requests are under way to one host.
+        """
         self._plain_http = plain_http
         self._credentials = credentials or DockerCredentials.from_environment()
-        self._patience = patience or Patience()
+        self._http = RegistryHttp(patience, connections)
+        self._apis: dict[str, RegistryApi] = {}
         self._clients: dict[str, RegistryClient] = {}
         self._lock = threading.Lock()
 
     # --- reading ---
 
-    def resolve(self, repository: Repository, tag: str) -> Digest | None:
-        client = self._client(repository)
-        url = _manifest_url(client, repository, _checked(tag))
-        response = client.do_request(url, "HEAD", headers={"Accept": ACCEPT})
-        if response.status_code == HTTPStatus.OK and (digest := sent_digest(response)):
-            return digest
-        if response.status_code == HTTPStatus.NOT_FOUND and client.speaks_registry:
+    def resolve(self, repository: Repository, reference: str | Digest) -> Digest | None:
+        api = self._api(repository)
+        url = api.manifest_url(repository.name, _checked(reference))
+        response = api.ask(url, "HEAD", headers={"Accept": ACCEPT})
+        if response.status == HTTPStatus.OK and (digest := sent_digest(response)):
+            return _expected(repository, reference, digest)
+        if response.status == HTTPStatus.NOT_FOUND and api.speaks_registry:
             return None
-        client.expect(response, HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
-        return _resolved_by_content(client, url, f"{repository}:{tag}")
+        api.expect(response, HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+        return _resolved_by_content(api, url, repository, reference)
 
     def tags(self, repository: Repository) -> tuple[str, ...]:
-        client = self._client(repository)
-        return tuple(dict.fromkeys(client.get_tags(client.container(repository.name))))
+        return self._client(repository).tags(repository.name)
 
     def manifest(self, repository: Repository, digest: Digest) -> bytes:
-        client = self._client(repository)
-        url = _manifest_url(client, repository, str(digest))
-        return _twice(lambda: _get(client, url, repository, digest, MAX_MANIFEST_BYTES))
+        api = self._api(repository)
+        url = api.manifest_url(repository.name, str(digest))
+        return _twice(lambda: _get(api, url, repository, digest, MAX_MANIFEST_BYTES))
 
     def blob(self, repository: Repository, descriptor: Descriptor) -> bytes:
         place = f"{repository}@{descriptor.digest}"
         if descriptor.size > MAX_LAYER_BYTES:
             raise VerificationFailed(f"{place} is said to have {descriptor.size} bytes: too large")
-        client = self._client(repository)
-        container = client.container(repository.name)
-        url = client.url(container.get_blob_url(str(descriptor.digest)))
-        content = _twice(lambda: _get(client, url, repository, descriptor.digest, descriptor.size))
+        api = self._api(repository)
+        url = api.blob_url(repository.name, descriptor.digest)
+        content = _twice(lambda: _get(api, url, repository, descriptor.digest, descriptor.size))
         if len(content) != descriptor.size:
             raise VerificationFailed(
                 f"{place} has {len(content)} bytes where {descriptor.size} are expected"
@@ -99,8 +106,9 @@ class OciRegistry:
         for upload in uploads:
             upload.result()
         digest = str(artifact.digest)
-        if not client.exists(_manifest_url(client, repository, digest), ACCEPT):
-            refusal = _put(client, repository, artifact, digest)
+        api = self._api(repository)
+        if not api.exists(api.manifest_url(repository.name, digest), ACCEPT):
+            refusal = _put(api, repository, artifact, digest)
             if refusal:
                 raise refusal
 
@@ -108,8 +116,7 @@ class OciRegistry:
         present = self.resolve(repository, tag)
         refusal = None
         if present is None:
-            client = self._client(repository)
-            refusal = _put(client, repository, artifact, tag)
+            refusal = _put(self._api(repository), repository, artifact, tag)
             # Another may have been as quick, and a registry with immutable tags says no.
             present = self.resolve(repository, tag)
         if present == artifact.digest:
@@ -118,61 +125,77 @@ class OciRegistry:
             raise VersionExists(f"{repository}:{tag} is published with other content ({present})")
         raise refusal or CouldNotCheck(f"{repository}:{tag} was taken, but cannot be found")
 
+    # --- hosts ---
+
+    def _api(self, repository: Repository) -> RegistryApi:
+        _check_repository(repository)
+        with self._lock:
+            if repository.host not in self._apis:
+                self._apis[repository.host] = RegistryApi(
+                    repository.host, self._credentials, self._http, self._plain_http
+                )
+            return self._apis[repository.host]
+
     def _client(self, repository: Repository) -> RegistryClient:
-        if repository.scheme != "oci":
-            raise UsageError(f"{repository} is not a registry (oci://HOST/NAME)")
-        try:
-            Repository.parse(str(repository))
-        except InvalidReference as error:
-            raise UsageError(str(error)) from error
+        from bundler.adapters.registry_client import RegistryClient
+
+        api = self._api(repository)
         with self._lock:
             if repository.host not in self._clients:
-                self._clients[repository.host] = RegistryClient(
-                    repository.host, self._credentials, self._patience, self._plain_http
-                )
+                self._clients[repository.host] = RegistryClient(api)
             return self._clients[repository.host]
 
 
-def _checked(tag: str) -> str:
-    if not is_tag(tag):
-        raise UsageError(f"{tag!r} is not a tag of an OCI image")
-    return tag
-
-
-def _manifest_url(client: RegistryClient, repository: Repository, reference: str) -> str:
-    return client.url(client.container(repository.name).manifest_url(reference))
-
-
-def _resolved_by_content(client: RegistryClient, url: str, place: str) -> Digest | None:
-    """The digest of what a tag's GET brings, where its HEAD does not say enough."""
-    response = client.do_request(url, headers={"Accept": ACCEPT})
-    if client.is_missing(response):
-        return None
-    client.expect(response, HTTPStatus.OK)
+def _check_repository(repository: Repository) -> None:
+    if repository.scheme != "oci":
+        raise UsageError(f"{repository} is not a registry (oci://HOST/NAME)")
     try:
-        manifest = read_json(response.content)
-    except ValueError:
-        manifest = None
+        Repository.parse(str(repository))
+    except InvalidReference as error:
+        raise UsageError(str(error)) from error
+
+
+def _checked(reference: str | Digest) -> str:
+    if isinstance(reference, str) and not is_tag(reference):
+        raise UsageError(f"{reference!r} is not a tag of an OCI image")
+    return str(reference)
+
+
+def _expected(repository: Repository, reference: str | Digest, answered: Digest) -> Digest:
+    """The answered digest. Raises VerificationFailed where another one was asked for."""
+    if isinstance(reference, Digest) and answered != reference:
+        raise VerificationFailed(f"{repository}@{reference} is answered with another ({answered})")
+    return answered
+
+
+def _resolved_by_content(
+    api: RegistryApi, url: str, repository: Repository, reference: str | Digest
+) -> Digest | None:
+    """The digest of what a GET brings, where HEAD does not say enough."""
+    response = api.ask(url, headers={"Accept": ACCEPT})
+    if api.is_missing(response):
+        return None
+    api.expect(response, HTTPStatus.OK)
+    place = f"{repository}{'@' if isinstance(reference, Digest) else ':'}{reference}"
+    manifest = read_answer(response)
     if not isinstance(manifest, dict) or manifest.get("schemaVersion") != 2:
         raise CouldNotCheck(
-            f"{place}: {client.host} answers with something that is no manifest",
+            f"{place}: {api.host} answers with something that is no manifest",
             hint="is it a registry?",
         )
     digest = sent_digest(response) or Digest.of(response.content)
     verified(place, digest, response.content)
-    return digest
+    return _expected(repository, reference, digest)
 
 
-def _get(
-    client: RegistryClient, url: str, repository: Repository, digest: Digest, limit: int
-) -> bytes:
+def _get(api: RegistryApi, url: str, repository: Repository, digest: Digest, limit: int) -> bytes:
     try:
-        response = client.do_request(url, headers={"Accept": f"{ACCEPT}, */*"}, limit=limit)
+        response = api.ask(url, headers={"Accept": f"{ACCEPT}, */*"}, limit=limit)
     except VerificationFailed as error:
         raise VerificationFailed(f"{repository}@{digest}: {error.message}") from error
-    if client.is_missing(response):
+    if api.is_missing(response):
         raise NotFound(f"{repository}@{digest} is not there")
-    client.expect(response, HTTPStatus.OK)
+    api.expect(response, HTTPStatus.OK)
     return verified(str(repository), digest, response.content)
 
 
@@ -185,15 +208,15 @@ def _twice(download: Callable[[], bytes]) -> bytes:
 
 
 def _put(
-    client: RegistryClient, repository: Repository, artifact: Artifact, reference: str
+    api: RegistryApi, repository: Repository, artifact: Artifact, reference: str
 ) -> CouldNotCheck | None:
     """Send the manifest; the refusal of a registry that does not take it."""
     manifest = artifact.manifest
-    url = _manifest_url(client, repository, reference)
+    url = api.manifest_url(repository.name, reference)
     headers = {"Content-Type": manifest.descriptor.media_type}
-    response = client.do_request(url, "PUT", manifest.content, headers)
+    response = api.ask(url, "PUT", manifest.content, headers)
     try:
-        client.expect(response, HTTPStatus.CREATED, HTTPStatus.OK, HTTPStatus.ACCEPTED)
+        api.expect(response, HTTPStatus.CREATED, HTTPStatus.OK, HTTPStatus.ACCEPTED)
     except CouldNotCheck as refusal:
         return refusal
     stored = sent_digest(response)

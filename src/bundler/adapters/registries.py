@@ -17,15 +17,21 @@ if TYPE_CHECKING:
 class Registries:
     """Implements `bundler.ports.ArtifactRegistry` for `oci://` and `ocidir://` repositories."""
 
-    def __init__(self, base: Path, plain_http: bool = False) -> None:
-        """`base` is where relative folders start; `plain_http` speaks http to every host."""
+    def __init__(
+        self, base: Path, plain_http: bool = False, connections: int | None = None
+    ) -> None:
+        """`base` is where relative folders start; `plain_http` speaks http to every host.
+
+        At most `connections` requests are under way to one host; 16 where nothing is said.
+        """
         self._layout = OciLayout(base)
         self._plain_http = plain_http
+        self._connections = connections
         self._network: ArtifactRegistry | None = None
         self._lock = threading.Lock()
 
-    def resolve(self, repository: Repository, tag: str) -> Digest | None:
-        return self._of(repository).resolve(repository, tag)
+    def resolve(self, repository: Repository, reference: str | Digest) -> Digest | None:
+        return self._of(repository).resolve(repository, reference)
 
     def tags(self, repository: Repository) -> tuple[str, ...]:
         return self._of(repository).tags(repository)
@@ -47,8 +53,11 @@ class Registries:
             return self._layout
         with self._lock:
             if self._network is None:
-                # Its libraries take a fifth of a second to import: only who needs them waits.
+                # Its libraries take time to import: only who needs them waits.
                 from bundler.adapters.oci_registry import OciRegistry
+                from bundler.adapters.registry_patience import CONNECTIONS
 
-                self._network = OciRegistry(self._plain_http)
+                self._network = OciRegistry(
+                    self._plain_http, connections=self._connections or CONNECTIONS
+                )
             return self._network

@@ -18,17 +18,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import requests
-from oras.auth.base import AuthBackend
-
 from bundler.adapters.docker_credentials import Credential, DockerCredentials
-from bundler.adapters.registry_http import (
-    RegistryHttp,
-    Request,
-    host_of,
-    origin_of,
-)
-from bundler.errors import CouldNotCheck
+from bundler.adapters.registry_http import RegistryHttp, Request, Response
+from bundler.adapters.registry_urls import host_of, origin_of
+from bundler.errors import AccessRefused, CouldNotCheck
 
 CLIENT_ID = "release-bundler"
 DEFAULT_TOKEN_SECONDS = 60.0
@@ -129,26 +122,25 @@ def _is_spent(flight: Future[Token], rejected: str) -> bool:
     return token.value == rejected or time.monotonic() > token.good_until
 
 
-# --- the backend ---
+# --- one registry ---
 
 
-class RegistryAuth(AuthBackend):
-    """The `oras` auth backend of one registry; thread-safe."""
+class RegistryAuth:
+    """Finds what a request to one registry has to be sent with; thread-safe."""
 
     def __init__(
         self, host: str, origin: str, http: RegistryHttp, credentials: DockerCredentials
     ) -> None:
         """`origin` is the URL of the registry's API; `host` what the user calls it."""
-        super().__init__()  # type: ignore[no-untyped-call]
         self.host = host
-        self._origin = origin
+        self._origin = origin_of(origin)
         self._http = http
         self._credentials = credentials
         self._tokens = TokenCache()
         self._challenge: Challenge | None = None
-
-    def load_configs(self, container: object, configs: list[str] | None = None) -> None:
-        """Nothing: credentials are found when a request needs them."""
+        self._scopes: dict[str, tuple[str, ...]] = {}
+        """What the registry asked for where we needed a scope: a token has to be good for both."""
+        self._rejected: dict[Credential, AccessRefused] = {}
 
     def credential(self, scope: str) -> Credential | None:
         """The credential for what a scope names, which may be one repository's only."""
@@ -157,29 +149,26 @@ class RegistryAuth(AuthBackend):
     def looked_in(self) -> str:
         return ", ".join(str(path) for path in self._credentials.files) or "no configuration"
 
-    def get_auth_header(self, method: str = "GET", url: str = "") -> dict[str, str]:
+    def headers(self, method: str, url: str) -> dict[str, str]:
         """What a request can be sent with at once, after what the registry asked for before."""
-        if self._challenge is None or origin_of(url) != origin_of(self._origin):
+        if self._challenge is None or origin_of(url) != self._origin:
             return {}
         scope = scope_of(method, url)
-        return self._answer(self._challenge, scope, merged_scopes(scope), "")
+        scopes = self._scopes.get(scope) or merged_scopes(scope)
+        return self._answer(self._challenge, scope, scopes, "")
 
-    def authenticate_request(
-        self,
-        original: requests.Response,
-        headers: Mapping[str, str],
-        refresh: bool = False,  # noqa: ARG002  a token that was refused is always replaced
-    ) -> tuple[dict[str, str], bool]:
+    def answer(self, response: Response, headers: Mapping[str, str]) -> tuple[dict[str, str], bool]:
         """Headers with an answer to a 401, and whether that is worth another attempt."""
-        request = original.request
-        if origin_of(request.url or "") != origin_of(self._origin):
+        request = response.request
+        if origin_of(request.url) != self._origin:
             return dict(headers), False
-        challenge = _preferred(parse_challenges(original.headers.get("WWW-Authenticate", "")))
+        challenge = _preferred(parse_challenges(response.headers.get("WWW-Authenticate", "")))
         if challenge is None:
             return dict(headers), False
         self._challenge = challenge
-        scope = scope_of(request.method or "GET", request.url or "")
+        scope = scope_of(request.method, request.url)
         scopes = merged_scopes(scope, challenge.parameters.get("scope", ""))
+        self._scopes[scope] = scopes
         rejected = headers.get("Authorization", "")
         answer = self._answer(challenge, scope, scopes, rejected)
         return {**headers, **answer}, answer.get("Authorization", rejected) != rejected
@@ -204,7 +193,7 @@ class RegistryAuth(AuthBackend):
     def _realm(self, challenge: Challenge) -> str:
         realm = challenge.parameters.get("realm", "")
         scheme, host, _ = origin_of(realm)
-        allowed = ("https", "http") if origin_of(self._origin)[0] == "http" else ("https",)
+        allowed = ("https", "http") if self._origin[0] == "http" else ("https",)
         if scheme not in allowed or not host or urlsplit(realm).username is not None:
             raise CouldNotCheck(
                 f"{self.host} names a token service that is not trusted",
@@ -215,31 +204,41 @@ class RegistryAuth(AuthBackend):
     def _fetch(
         self, realm: str, service: str, scopes: Iterable[str], credential: Credential | None
     ) -> Token:
+        if credential in self._rejected:
+            raise self._rejected[credential]
         if credential and credential.identity_token:
             request = _refresh_request(realm, service, scopes, credential.identity_token)
         else:
             request = _token_request(realm, service, scopes, credential)
         asked_at = time.monotonic()
         response = self._http.send(request)
-        if response.status_code != 200:
-            raise CouldNotCheck(
-                f"{self.host}: its token service {host_of(realm)} gives no token "
-                f"(HTTP {response.status_code})",
-                hint=self.hint(credential),
-            )
+        if response.status != 200:
+            raise self._no_token(realm, response.status, credential)
         value, seconds = _parse_token(response.content)
         if not value:
             raise CouldNotCheck(f"{self.host}: its token service {host_of(realm)} makes no sense")
         return Token(value, asked_at + seconds * (1 - _EXPIRY_MARGIN))
 
+    def _no_token(self, realm: str, status: int, credential: Credential | None) -> CouldNotCheck:
+        message = f"{self.host}: its token service {host_of(realm)} gives no token (HTTP {status})"
+        if status not in (401, 403):
+            return CouldNotCheck(message, hint=self.hint(credential))
+        refusal = AccessRefused(message, hint=self.hint(credential))
+        if credential and status == 401:
+            # It is wrong for every repository; a service locks out who goes on trying.
+            self._rejected[credential] = refusal
+        return refusal
+
     def hint(self, credential: Credential | None) -> str:
         """What a user whom the registry refuses can do."""
         if credential is None:
-            return f"no credentials for it in {self.looked_in()}: `docker login {self.host}`"
-        return (
-            f"the credentials from {credential.source} do not suffice: check the permissions, "
-            f"or `docker login {self.host}` again"
-        )
+            known = f"no credentials for it in {self.looked_in()}: `docker login {self.host}`"
+        else:
+            known = (
+                f"the credentials from {credential.source} do not suffice: check the permissions, "
+                f"or `docker login {self.host}` again"
+            )
+        return f"{known}; a name that does not exist is often refused too: check the name"
 
 
 def _preferred(challenges: Iterable[Challenge]) -> Challenge | None:

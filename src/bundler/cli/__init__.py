@@ -9,7 +9,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Iterable
+from importlib import import_module
 from itertools import pairwise
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -19,42 +20,43 @@ from typer.exceptions import Abort, TyperException
 
 from bundler import __version__
 from bundler.cli import output
-from bundler.cli.apply import apply
-from bundler.cli.history import history
-from bundler.cli.inspect import inspect
-from bundler.cli.list import list_
-from bundler.cli.publish import publish
-from bundler.cli.pull import pull
-from bundler.cli.render import render
-from bundler.cli.resolve import resolve
-from bundler.cli.status import status
-from bundler.cli.validate import validate
 from bundler.errors import BundlerError, Interrupted, UsageError
 
 INTERRUPTED = Interrupted.exit_code
 TERMINATED = 143
 
-app = typer.Typer(
-    name="bundler",
-    help="From a git tag to a running release: resolve, pin, render, validate, publish, apply.",
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-_COMMANDS: dict[Callable[..., None], str] = {
-    resolve: "Which image each service of a release has, and why.",
-    render: "What a release would install, as YAML.",
-    validate: "Whether a release would be accepted; every finding.",
-    publish: "From a release tag to a version in the deploy registry.",
-    list_: "What is published.",
-    inspect: "What a published release is made of.",
-    pull: "A published release as files.",
-    apply: "Install a published release into an environment.",
-    status: "What runs in a target, and since when.",
-    history: "What ran in a target.",
+COMMANDS = {
+    "init": "A first bundler.yaml, from what the repository holds.",
+    "affected": "What a push must build.",
+    "resolve": "Which image each service of a release has, and why.",
+    "render": "What a release would install, as YAML.",
+    "validate": "Whether a release would be accepted; every finding.",
+    "publish": "From a release tag to a version in the deploy registry.",
+    "list": "What is published.",
+    "inspect": "What a published release is made of.",
+    "pull": "A published release as files.",
+    "apply": "Install a published release into an environment.",
+    "status": "What runs in a target, and since when.",
+    "history": "What ran in a target; which releases a repository has.",
 }
-for command, summary in _COMMANDS.items():
-    app.command(command.__name__.rstrip("_"), short_help=summary)(command)
+"""Name, which is its module's too, and what it is for, in the order of `--help`."""
+
+
+def program(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The program with some of its commands: loading all of them takes longer than most run."""
+    app = typer.Typer(
+        name="bundler",
+        help="From a git tag to a running release: resolve, pin, render, validate, publish, apply.",
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        callback=_program,
+    )
+    for name in names:
+        module = import_module(f"bundler.cli.{name}")
+        function = getattr(module, name, None) or getattr(module, f"{name}_")
+        app.command(name, short_help=COMMANDS[name])(function)
+    return app
 
 
 class Terminated(SystemExit):
@@ -67,7 +69,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _program(
     _: Annotated[
         bool,
@@ -83,16 +84,16 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     output.open_streams()
     code = run(sys.argv[1:])
-    if code in (INTERRUPTED, TERMINATED):
-        # All is released; what is left are threads with requests that nobody waits for any more.
-        os._exit(code)
-    sys.exit(code)
+    # All is told and released; what may be left are threads with requests that nobody waits for.
+    output.flush()
+    os._exit(code)
 
 
 def run(arguments: list[str]) -> int:  # noqa: PLR0911  one line for each way to end
     """Run a command; the exit code of docs/results.md."""
     try:
-        code = app(arguments or ["--help"], standalone_mode=False)
+        wanted = arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS
+        code = program(wanted)(arguments or ["--help"], standalone_mode=False)
         if code == INTERRUPTED:  # typer's answer to an interruption from the keyboard
             return _interrupted(INTERRUPTED)
         return code if isinstance(code, int) else 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bundler.cli import output, results, wiring
 from bundler.publish import flow
 from bundler.publish.flow import OpenedRelease, Parts
@@ -14,3 +16,9 @@ def open_release(tag: str | None, parts: Parts) -> OpenedRelease | None:
         output.show(results.ignored_value(opened), results.ignored_lines(opened))
         return None
     return opened
+
+
+def counted(opened: OpenedRelease, parts: Parts) -> Parts:
+    """Parts that show on a terminal how many services were found."""
+    counter = output.Counter("resolved", len(opened.project.services))
+    return replace(parts, on_resolved=counter.step)

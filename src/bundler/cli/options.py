@@ -22,7 +22,7 @@ def _remember_format(value: Format) -> Format:
     return value
 
 
-def _seconds(text: str | float) -> float:
+def seconds(text: str | float) -> float:
     """Seconds of `90s`, `10m`, `1h30m` or a plain number."""
     parts = _DURATION.fullmatch(str(text))
     if not parts or not str(text):
@@ -69,6 +69,17 @@ PlainHttp = Annotated[
         "--plain-http",
         envvar="BUNDLER_PLAIN_HTTP",
         help="Talk to registries without TLS; loopback addresses need no flag.",
+    ),
+]
+WaitImages = Annotated[
+    float,
+    typer.Option(
+        "--wait-images",
+        envvar="BUNDLER_WAIT_IMAGES",
+        parser=seconds,
+        metavar="DURATION",
+        help="How long to wait for images whose builds still run, as in 10m.",
+        show_default="0s",
     ),
 ]
 Kustomize = Annotated[
@@ -131,7 +142,7 @@ Timeout = Annotated[
     typer.Option(
         "--timeout",
         envvar="BUNDLER_TIMEOUT",
-        parser=_seconds,
+        parser=seconds,
         metavar="DURATION",
         help="How long to wait until everything is ready, as in 90s or 10m.",
         show_default="10m",
@@ -142,7 +153,7 @@ LockTimeout = Annotated[
     typer.Option(
         "--lock-timeout",
         envvar="BUNDLER_LOCK_TIMEOUT",
-        parser=_seconds,
+        parser=seconds,
         metavar="DURATION",
         help="How long to wait for somebody else's apply to end.",
         show_default="0s",

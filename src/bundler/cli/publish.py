@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bundler.cli import options, output, results, wiring
-from bundler.cli.opening import open_release
+from bundler.cli.opening import counted, open_release
 from bundler.publish import flow
 
 
@@ -17,6 +17,7 @@ def publish(
     repo: options.Repo = Path(),
     deploy_registry: options.DeployRegistry = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but push.")] = False,
+    wait_images: options.WaitImages = 0,
     kustomize: options.Kustomize = None,
     plain_http: options.PlainHttp = False,
     _: options.OutputFormat = output.Format.text,
@@ -26,16 +27,13 @@ def publish(
     A version that is published already, with the same content, is `unchanged`; with other
     content it is refused.
     """
-    parts = wiring.publishing(
-        repo, kustomize=kustomize, plain_http=plain_http, progress=output.note
-    )
+    parts = wiring.publishing(repo, kustomize, plain_http=plain_http, wait_seconds=wait_images)
     opened = open_release(tag, parts)
     if opened is None:
         return
     registry = (
         wiring.repository(deploy_registry) if deploy_registry else opened.project.deploy_registry
     )
-    counter = output.Counter("resolved", len(opened.project.services))
-    published = flow.publish(opened, parts, registry, dry_run=dry_run, on_resolved=counter.step)
-    output.show_findings(published.bundle.warnings)
+    published = flow.publish(opened, counted(opened, parts), registry, dry_run=dry_run)
+    output.show_findings(published.warnings)
     output.show(results.published_value(published, dry_run), results.published_lines(published))

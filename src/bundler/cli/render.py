@@ -28,15 +28,14 @@ def render(
     _: options.OutputFormat = output.Format.text,
 ) -> None:
     """Resolve, pin and render every environment of a release tag."""
-    parts = wiring.publishing(
-        repo, kustomize=kustomize, plain_http=plain_http, progress=output.note
-    )
+    parts = wiring.publishing(repo, kustomize, plain_http=plain_http)
     opened = open_release(tag, parts)
     if opened is None:
         return
-    rendered = flow.render_release(opened, flow.resolve_release(opened, parts), parts)
+    lock = flow.resolve_release(opened, parts)
+    rendered = flow.render_release(opened, lock, parts)
     chosen = _chosen(rendered, environment, target)
-    output.show_findings(rendered.findings)
+    output.show_findings((*lock.warnings, *rendered.findings))
     if directory:
         wiring.write_tree(directory, chosen)
         output.note(f"wrote {len(chosen)} files to {directory}")

@@ -7,31 +7,61 @@ from typing import Any
 
 from bundler.bundles import Listed
 from bundler.cli.output import short, table
-from bundler.model.lock import ImageLock
+from bundler.model.commits import CommitSummary
+from bundler.model.lock import ImageLock, ResolvedImage
 from bundler.model.reference import Repository
 from bundler.publish.flow import Ignored, Published
-from bundler.publish.pack import recorded
+from bundler.publish.pack import recorded, rfc3339
+from bundler.publish.search import SHOWN_TRIES
 
 
 def lock_value(lock: ImageLock) -> dict[str, Any]:
-    """What the release document holds of a lock, and what was tried for each service."""
+    """What the release document holds of a lock, and its evidence: who, when, what was tried."""
     value = recorded(lock)
-    tried = {name: {"tried": image.tried.as_dict()} for name, image in lock.services.items()}
     return {
         "release": {"tag": lock.revision.tag.name, "commit": lock.revision.commit},
         **value,
-        "services": {name: image | tried[name] for name, image in value["services"].items()},
+        "services": {
+            name: described | _evidence(lock.services[name], lock.summaries)
+            for name, described in value["services"].items()
+        },
     }
+
+
+def _evidence(image: ResolvedImage, summaries: Mapping[str, CommitSummary]) -> dict[str, Any]:
+    first = list(image.tried.first[:SHOWN_TRIES])
+    tried = {"tried": {"first": first, "count": image.tried.count}}
+    summary = summaries.get(image.commit)
+    return (summary_value(summary) if summary else {}) | tried
+
+
+def summary_value(summary: CommitSummary) -> dict[str, str]:
+    return {
+        "subject": summary.subject,
+        "author": summary.author,
+        "date": rfc3339(summary.time),
+    }
+
+
+def image_value(image: ResolvedImage) -> dict[str, Any]:
+    return {
+        "image": image.image,
+        "tag": image.tag,
+        "digest": str(image.digest),
+        "commit": image.commit,
+        "resolvedVia": image.resolved_via,
+    }
+
+
+def resolved_value(lock: ImageLock) -> dict[str, Any]:
+    return lock_value(lock) | {"warnings": [warning.as_dict() for warning in lock.warnings]}
 
 
 def lock_lines(lock: ImageLock) -> Iterator[str]:
     yield f"{lock.revision.tag} is commit {lock.revision.commit}"
     yield ""
-    rows = [
-        (name, short(image.commit), image.resolved_via, short(image.digest), image.image)
-        for name, image in lock.services.items()
-    ]
-    yield from table(rows, ("SERVICE", "COMMIT", "FOUND VIA", "DIGEST", "IMAGE"))
+    rows = [_service_row(name, image, lock) for name, image in lock.services.items()]
+    yield from table(rows, ("SERVICE", "COMMIT", "FOUND VIA", "DIGEST", "DATE", "CHANGE"))
     if lock.libraries:
         yield ""
         rows_of_libraries = [(name, short(commit)) for name, commit in lock.libraries.items()]
@@ -42,12 +72,27 @@ def lock_lines(lock: ImageLock) -> Iterator[str]:
         yield from table(external, ("EXTERNAL IMAGE", "DIGEST"))
 
 
+def _service_row(name: str, image: ResolvedImage, lock: ImageLock) -> tuple[str, ...]:
+    summary = lock.summaries.get(image.commit)
+    date, change = ("-", "-")
+    if summary:
+        date, change = rfc3339(summary.time)[:10], f"{_cut(summary.subject)} ({summary.author})"
+    found = image.resolved_via + (
+        f", {image.tried.count} tried before" if image.tried.count else ""
+    )
+    return (name, short(image.commit), found, short(image.digest), date, change)
+
+
+def _cut(text: str, limit: int = 50) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def published_value(published: Published, dry_run: bool) -> dict[str, Any]:
     value = lock_value(published.lock) | {
         "digest": str(published.digest),
         "status": published.status,
         "removed": list(published.removed),
-        "warnings": [warning.as_dict() for warning in published.bundle.warnings],
+        "warnings": [warning.as_dict() for warning in published.warnings],
     }
     return value if dry_run else {"reference": str(published.reference)} | value
 

@@ -18,18 +18,17 @@ def validate(
     _: options.OutputFormat = output.Format.text,
 ) -> None:
     """Resolve, render and validate a release tag; print every finding."""
-    parts = wiring.publishing(
-        repo, kustomize=kustomize, plain_http=plain_http, progress=output.note
-    )
+    parts = wiring.publishing(repo, kustomize, plain_http=plain_http)
     opened = open_release(tag, parts)
     if opened is None:
         return
     lock = flow.resolve_release(opened, parts)
     bundle = validate_bundle(flow.render_release(opened, lock, parts), parts.objects)
     objects = sum(len(target.objects) for target in bundle.rendered.targets)
-    output.show_findings(bundle.warnings)
+    warnings = (*lock.warnings, *bundle.warnings)
+    output.show_findings(warnings)
     output.show(
         results.lock_value(bundle.rendered.lock)
-        | {"objects": objects, "warnings": [w.as_dict() for w in bundle.warnings]},
+        | {"objects": objects, "warnings": [warning.as_dict() for warning in warnings]},
         [f"{opened.revision.tag} is valid: {objects} objects in {len(bundle.files)} files"],
     )

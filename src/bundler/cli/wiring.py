@@ -12,11 +12,13 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundler.cli import output
+from bundler.cli.options import seconds
 from bundler.deploy.progress import OnProgress
 from bundler.deploy.result import Runner
 from bundler.deploy.rollout import Limits
@@ -27,10 +29,15 @@ from bundler.model.project import PROJECT_FILE, Project
 from bundler.model.reference import ArtifactReference, InvalidReference, Repository, is_tag
 from bundler.model.release import InvalidTag, ReleaseTag
 from bundler.model.revision import TargetState, Who
+from bundler.model.survey import Survey
 from bundler.ports import ArtifactRegistry, DeployTarget, DocumentSchemas
 from bundler.publish.flow import Parts
+from bundler.publish.waiting import Waiting
+
+MAX_CONNECTIONS = 128
 
 if TYPE_CHECKING:
+    from bundler.adapters.git import GitRepository
     from bundler.adapters.kubernetes_connection import KubernetesConnection
 
 
@@ -56,39 +63,105 @@ def _ci_tag() -> str | None:
 
 
 def publishing(
-    repo: Path, *, kustomize: str | None, plain_http: bool, progress: Callable[[str], None]
+    repo: Path, kustomize: str | None = None, *, plain_http: bool, wait_seconds: float = 0
 ) -> Parts:
     from bundler.adapters import project_file
+    from bundler.adapters.content_cache import CachedImages, ContentCache
     from bundler.adapters.document_schemas import DocumentSchemas
     from bundler.adapters.git import GitRepository
+    from bundler.adapters.git_remote import RemoteRepositories
     from bundler.adapters.kubernetes_schemas import KubernetesSchemas
     from bundler.adapters.kustomize import Kustomize
 
     source = GitRepository(repo)
     documents, objects = DocumentSchemas(), KubernetesSchemas()
     registries = artifact_registry(plain_http)
+    cache = _cache_folder()
     return Parts(
         source=source,
         parse_project=lambda text: project_file.parse(text, source.root, documents, objects),
-        images=registries,
+        images=CachedImages(registries, ContentCache(cache / "content")),
+        repositories=RemoteRepositories(cache / "repositories"),
         registry=registries,
         renderer=Kustomize(kustomize),
         objects=objects,
         documents=documents,
-        progress=progress,
+        progress=output.note,
+        waiting=Waiting(wait_seconds, time.monotonic, time.sleep, output.note),
+        seconds_of_asking=_registry_seconds(),
     )
+
+
+@dataclass(frozen=True)
+class DevelopParts:
+    """What the develop flow works with: a repository, and how its project file is read."""
+
+    source: GitRepository
+    parse_project: Callable[[bytes], Project]
+
+
+def developing(repo: Path) -> DevelopParts:
+    from bundler.adapters import project_file
+    from bundler.adapters.document_schemas import DocumentSchemas
+    from bundler.adapters.git import GitRepository
+    from bundler.adapters.kubernetes_schemas import KubernetesSchemas
+
+    source = GitRepository(repo)
+    schemas = (DocumentSchemas(), KubernetesSchemas())
+    return DevelopParts(source, lambda text: project_file.parse(text, source.root, *schemas))
 
 
 def artifact_registry(plain_http: bool) -> ArtifactRegistry:
     from bundler.adapters.registries import Registries
 
-    return Registries(Path.cwd(), plain_http=plain_http)
+    return Registries(Path.cwd(), plain_http=plain_http, connections=_registry_connections())
+
+
+def _cache_folder() -> Path:
+    """What can be asked for again, and never changes: images' manifests, other repositories."""
+    if given := os.environ.get("BUNDLER_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "release-bundler"
+
+
+def _registry_seconds() -> float:
+    """The longest time that all questions about a release's images may take together."""
+    return seconds(os.environ.get("BUNDLER_REGISTRY_TIMEOUT") or "5m")
+
+
+def _registry_connections() -> int:
+    """How many requests one registry gets at the same time."""
+    text = os.environ.get("BUNDLER_REGISTRY_CONNECTIONS") or "16"
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_CONNECTIONS:
+        raise UsageError(
+            f"$BUNDLER_REGISTRY_CONNECTIONS is {text!r}",
+            hint=f"a number from 1 to {MAX_CONNECTIONS}",
+        )
+    return int(text)
 
 
 def write_tree(directory: Path, files: Mapping[str, bytes]) -> None:
     from bundler.adapters import files as folder
 
     folder.write_tree(directory, files)
+
+
+def work_tree(repo: Path) -> Path:
+    from bundler.adapters import repository_survey
+
+    return repository_survey.work_tree(repo)
+
+
+def survey(root: Path) -> Survey:
+    from bundler.adapters import repository_survey
+
+    return repository_survey.survey(root)
+
+
+def write_file(file: Path, content: bytes) -> None:
+    from bundler.adapters import files as folder
+
+    folder.write_file(file, content)
 
 
 def document_schemas() -> DocumentSchemas:

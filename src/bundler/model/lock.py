@@ -6,21 +6,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bundler.model.commits import CommitSummary
+from bundler.model.finding import Finding
 from bundler.model.reference import Digest, ImageReference
 from bundler.model.release import SourceRevision
 
-ResolvedVia = Literal["first-parent", "history", "identical-tree", "tag-commit"]
+ResolvedVia = Literal[
+    "first-parent",
+    "history",
+    "identical-tree",
+    "tag-commit",
+    "submodule",
+    "repository",
+    "latest-label",
+]
 
 
 @dataclass(frozen=True)
 class Tried:
-    """Image references that were asked for without an answer: the first five and their number."""
+    """Image references that had no image: the first ones, five in results, and their number."""
 
     first: tuple[str, ...] = ()
     count: int = 0
-
-    def as_dict(self) -> dict[str, object]:
-        return {"first": list(self.first), "count": self.count}
 
 
 @dataclass(frozen=True)
@@ -36,13 +43,15 @@ class ResolvedImage:
     tag: str
     digest: Digest
     commit: str
-    resolved_via: str
+    resolved_via: ResolvedVia
     migrations: ResolvedMigrations | None = None
     tried: Tried = field(default_factory=Tried, compare=False)
 
     @property
     def reference(self) -> ImageReference:
-        return ImageReference(self.image, self.tag, self.digest)
+        """As manifests get it; a tag that moves says nothing about the image and is left out."""
+        tag = None if self.resolved_via == "latest-label" else self.tag
+        return ImageReference(self.image, tag, self.digest)
 
 
 @dataclass(frozen=True)
@@ -55,3 +64,6 @@ class ImageLock:
     """Library name → commit id."""
     external: Mapping[str, Digest] = field(default_factory=dict)
     """Third-party reference as manifests write it → digest."""
+    summaries: Mapping[str, CommitSummary] = field(default_factory=dict, compare=False)
+    """Commit id → who changed what, of the services' commits that could be read."""
+    warnings: tuple[Finding, ...] = field(default=(), compare=False)

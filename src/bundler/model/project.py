@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from typing import Literal
 
+from bundler.model.history import Input
 from bundler.model.reference import ImageReference, Repository
 
 PROJECT_FILE = "bundler.yaml"
@@ -25,6 +27,8 @@ class Library:
     name: str
     paths: tuple[str, ...]
     uses: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    """Patterns of files that do not count, as in `Service`."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,23 @@ class Migrations:
     reversible: bool = False
 
 
+Strategy = Literal["last-change", "every-commit"]
+"""Which commit's image is asked for first: the one that changed the inputs last, or the tag's."""
+
+
+@dataclass(frozen=True)
+class OtherRepository:
+    """Where a service's source is, if not here."""
+
+    url: str
+    ref: str | None = None
+    """A commit id, tag or branch; None is the tag of the release's own name."""
+
+
 @dataclass(frozen=True)
 class Service:
+    """One of `paths`, `submodule` and `repository` says where its source is."""
+
     name: str
     paths: tuple[str, ...]
     image: str
@@ -48,11 +67,63 @@ class Service:
     names: frozenset[str] = frozenset()
     """Further names that manifests use for the image."""
     migrations: Migrations | None = None
+    ignore: tuple[str, ...] = ()
+    """Patterns, in gitignore's grammar, of files that the image is not built from."""
+    former_paths: tuple[str, ...] = ()
+    """Where the first of `paths` lay before it was moved."""
+    submodule: str | None = None
+    """Path of the submodule whose recorded commit is the service's."""
+    repository: OtherRepository | None = None
+    platforms: tuple[str, ...] = ()
+    """What its image must have, such as `linux/arm64`."""
+    strategy: Strategy = "last-change"
 
     @property
     def manifest_names(self) -> frozenset[str]:
         """Every name in a manifest that means this service's image."""
         return self.names | {self.name, self.image}
+
+
+Policy = Literal["error", "warning", "ignore"]
+
+
+@dataclass(frozen=True)
+class RevisionLabel:
+    """How grave it is that an image's `org.opencontainers.image.revision` is not its commit."""
+
+    mismatch: Policy = "error"
+    missing: Policy = "warning"
+
+    @property
+    def is_ignored(self) -> bool:
+        return self.mismatch == self.missing == "ignore"
+
+
+Role = Literal["main", "develop", "feature", "release", "hotfix"]
+
+
+@dataclass(frozen=True)
+class BranchRoles:
+    """What branches are for: role → patterns, the first role that matches counts."""
+
+    patterns: Mapping[Role, tuple[str, ...]]
+
+    def role(self, branch: str) -> Role | None:
+        for role, patterns in self.patterns.items():
+            if any(fnmatchcase(branch, pattern) for pattern in patterns):
+                return role
+        return None
+
+
+GITFLOW = BranchRoles(
+    {
+        "main": ("main", "master"),
+        "develop": ("develop",),
+        "feature": ("feature/*",),
+        "release": ("release/*",),
+        "hotfix": ("hotfix/*",),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -122,6 +193,15 @@ class Project:
     """Globs of third-party images."""
     source: str | None = None
     releases: ReleaseRules = field(default_factory=ReleaseRules)
+    external_denied: tuple[str, ...] = ()
+    """Globs of third-party images that are refused, whatever `external` says."""
+    external_platforms: tuple[str, ...] = ()
+    revision_label: RevisionLabel = field(default_factory=RevisionLabel)
+    branches: BranchRoles = GITFLOW
+    only_latest: bool = False
+    """Whether develop's images get the tag `latest` alone, and no commit's."""
+    disabled: Mapping[str, Service] = field(default_factory=dict)
+    """Services that are built, but not part of releases yet."""
 
     def libraries_of(self, uses: Iterable[str]) -> tuple[str, ...]:
         """The libraries used, transitively, in name order. Raises LibraryCycle."""
@@ -140,22 +220,38 @@ class Project:
             visit(name, ())
         return tuple(sorted(found))
 
-    def input_paths(self, paths: Iterable[str], uses: Iterable[str]) -> tuple[str, ...]:
-        """A service's or library's input paths: its own and those of its libraries, sorted."""
-        inputs = set(paths)
-        for library in self.libraries_of(uses):
-            inputs.update(self.libraries[library].paths)
+    def inputs_of(self, part: Service | Library) -> tuple[Input, ...]:
+        """What a service or library is made of here: its own paths and those of its libraries."""
+        former = part.former_paths if isinstance(part, Service) else ()
+        inputs = {
+            Input(path, part.ignore, former if number == 0 else ())
+            for number, path in enumerate(part.paths)
+        }
+        for library in self.libraries_of(part.uses):
+            inputs.update(Input(path, part.ignore) for path in self.libraries[library].paths)
         return tuple(sorted(inputs))
 
     def is_external(self, image: ImageReference) -> bool:
-        """Whether a third-party image is declared, as it is written or with its full name.
+        """Whether a third-party image is declared and not denied."""
+        return _matches(image, self.external) and not self.is_denied(image)
 
-        A digest behind the tag is no matter of the declaration.
-        """
-        plain = replace(image, digest=None) if image.tag else image
-        spellings = {str(x) for x in (image, image.normalized, plain, plain.normalized)}
-        return any(fnmatchcase(text, glob) for glob in self.external for text in spellings)
+    def is_denied(self, image: ImageReference) -> bool:
+        return _matches(image, self.external_denied)
+
+    def named_externals(self) -> tuple[str, ...]:
+        """The declared third-party images that are references and no patterns."""
+        return tuple(text for text in self.external if not set(text) & set("*?["))
 
     def service_of(self, image_name: str) -> Service | None:
         """The service that a manifest means by an image name (without tag and digest)."""
         return next((s for s in self.services.values() if image_name in s.manifest_names), None)
+
+
+def _matches(image: ImageReference, globs: Iterable[str]) -> bool:
+    """Whether a glob means an image, as it is written or with its full name.
+
+    A digest behind the tag is no matter of the declaration.
+    """
+    plain = replace(image, digest=None) if image.tag else image
+    spellings = {str(x) for x in (image, image.normalized, plain, plain.normalized)}
+    return any(fnmatchcase(text, glob) for glob in globs for text in spellings)

@@ -6,7 +6,7 @@ Each function takes what the step before it gave; a command stops at its step.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Literal, Protocol
 
@@ -20,33 +20,37 @@ from bundler.errors import (
 )
 from bundler.model.artifact import Artifact
 from bundler.model.bundle import RenderedBundle, ValidatedBundle
+from bundler.model.finding import Finding
 from bundler.model.lock import ImageLock
 from bundler.model.project import PROJECT_FILE, Project
 from bundler.model.reference import ArtifactReference, Digest, ImageReference, Repository
 from bundler.model.release import InvalidTag, ReleaseTag, SourceRevision
 from bundler.ports import (
+    ArtifactReader,
     ArtifactRegistry,
     Branches,
     DocumentSchemas,
-    HistoryReader,
     ObjectSchemas,
+    OtherRepositories,
     Renderer,
-    SourceReader,
     TagResolver,
 )
 from bundler.publish import published
+from bundler.publish.explain import Explanation, explain
 from bundler.publish.external import resolve_external
+from bundler.publish.inputs import Source as TreeSource
 from bundler.publish.pack import pack
 from bundler.publish.published import PublishedRelease
 from bundler.publish.push import push
 from bundler.publish.render import render
-from bundler.publish.resolve import Images, resolve
+from bundler.publish.resolve import Asking, resolve
 from bundler.publish.validate import validate
+from bundler.publish.waiting import Waiting
 
 Status = Literal["published", "unchanged"]
 
 
-class Source(TagResolver, SourceReader, HistoryReader, Protocol):
+class Source(TagResolver, TreeSource, Protocol):
     """A repository with releases."""
 
 
@@ -56,12 +60,18 @@ class Parts:
 
     source: Source
     parse_project: Callable[[bytes], Project]
-    images: Images
+    images: ArtifactReader
+    repositories: OtherRepositories
     registry: ArtifactRegistry
     renderer: Renderer
     objects: ObjectSchemas
     documents: DocumentSchemas
     progress: Callable[[str], None] = lambda _: None
+    waiting: Waiting = field(default_factory=Waiting)
+    """For images whose builds still run."""
+    seconds_of_asking: float = 300
+    on_resolved: Callable[[str], None] = lambda _: None
+    """Told the name of each service whose image was found."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,10 @@ class Published:
     @property
     def lock(self) -> ImageLock:
         return self.bundle.rendered.lock
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        return (*self.lock.warnings, *self.bundle.warnings)
 
 
 def open_release(tag: ReleaseTag, parts: Parts) -> OpenedRelease | Ignored:
@@ -149,18 +163,32 @@ def _branch_refused(
 
 
 def resolve_release(
-    opened: OpenedRelease,
-    parts: Parts,
-    on_resolved: Callable[[str], None] = lambda _: None,
+    opened: OpenedRelease, parts: Parts, *, named_externals: bool = False
 ) -> ImageLock:
-    """Raises as `resolve` does."""
-    return resolve(
-        opened.project,
-        opened.revision,
-        parts.source,
+    """The lock; with `named_externals`, the third-party images that the project names in full.
+
+    Publishing does without: it asks for those that the manifests use. Raises as `resolve` does.
+    """
+    protected = any(each.protected for each in opened.project.environments.values())
+    asking = replace(_asking(opened, parts), named_externals=named_externals and protected)
+    return resolve(opened.project, opened.revision, parts.source, asking)
+
+
+def explain_service(opened: OpenedRelease, parts: Parts, service: str) -> Explanation:
+    """Raises as `explain` does."""
+    asking = _asking(opened, parts)
+    return explain(opened.project, opened.revision, service, parts.source, asking)
+
+
+def _asking(opened: OpenedRelease, parts: Parts) -> Asking:
+    return Asking(
         parts.images,
+        parts.repositories,
         _branch_names(opened),
-        on_resolved,
+        parts.seconds_of_asking,
+        parts.waiting,
+        on_resolved=parts.on_resolved,
+        tell=parts.progress,
     )
 
 
@@ -179,7 +207,7 @@ def render_release(opened: OpenedRelease, lock: ImageLock, parts: Parts) -> Rend
     """Raises RenderFailed, ToolMissing, CouldNotCheck or Unreachable (external images)."""
 
     def resolve_image(image: ImageReference) -> Digest:
-        return resolve_external(image, opened.project.lookup, parts.images)
+        return resolve_external(image, opened.project, parts.images)
 
     with parts.source.exported(opened.revision.commit) as tree:
         return render(opened.project, lock, tree, parts.renderer, resolve_image)
@@ -191,7 +219,6 @@ def publish(
     registry: Repository,
     *,
     dry_run: bool = False,
-    on_resolved: Callable[[str], None] = lambda _: None,
 ) -> Published:
     """Publish a release into a deploy registry, or find that it is there already.
 
@@ -203,10 +230,10 @@ def publish(
     if existing:
         published.refuse_other_source(existing, opened.project, opened.revision)
         parts.progress(f"{version} is published: using the images that it recorded")
-        lock = published.lock(existing, opened.revision)
+        lock = _with_summaries(published.lock(existing, opened.revision), parts)
     else:
         parts.progress(f"resolving {len(opened.project.services)} services")
-        lock = resolve_release(opened, parts, on_resolved)
+        lock = resolve_release(opened, parts)
     renderer = parts.renderer
     parts.progress(f"rendering with {renderer.name} {renderer.version()}, and validating")
     bundle = validate(render_release(opened, lock, parts), parts.objects)
@@ -217,6 +244,12 @@ def publish(
     if dry_run:
         return Published("published", bundle, artifact.digest, None, removed)
     return _push(opened, parts, registry, artifact, bundle, removed)
+
+
+def _with_summaries(lock: ImageLock, parts: Parts) -> ImageLock:
+    """A release document does not say who made the commits; the repository does."""
+    commits = sorted({image.commit for image in lock.services.values()})
+    return replace(lock, summaries=parts.source.summaries(commits))
 
 
 def _removed(parts: Parts, registry: Repository, bundle: ValidatedBundle) -> tuple[str, ...]:

@@ -105,6 +105,9 @@ def _check_image(
     image = _parsed(use.image)
     if image is None:
         return finding("invalid-image", f"{use.image!r} is no image reference", "write NAME:TAG")
+    if project.is_denied(image):
+        message = f"image {use.image} is denied"
+        return finding("denied-image", message, "images.external.deny in bundler.yaml says so")
     if not project.is_external(image):
         message = f"image {use.image} is neither a service's nor declared external"
         return finding("unpinned-image", message, _unpinned_hint(overlay, project, image))
@@ -118,6 +121,9 @@ def _unpinned_hint(overlay: PinnedOverlay, project: Project, image: ImageReferen
     meant = project.service_of(image.name)
     if meant is not None and meant.name in overlay.target.without:
         return f"service {meant.name} is listed under without for {overlay.place}"
+    disabled = next((s for s in project.disabled.values() if image.name in s.manifest_names), None)
+    if disabled is not None:
+        return f"service {disabled.name} is disabled: take its objects out of this environment"
     last = image.name.rpartition("/")[2]
     if last in project.services:
         return (

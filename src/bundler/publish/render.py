@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
-from bundler.errors import ImagesMissing, NotFound, RenderFailed
+from bundler.errors import ImagesMissing, ImagesRefused, NotFound, RenderFailed
 from bundler.manifests import InvalidYaml, read_documents, write_documents
 from bundler.model.bundle import Pin, PinnedOverlay, RenderedBundle, RenderedTarget
 from bundler.model.finding import Finding
@@ -21,7 +21,6 @@ from bundler.ports import Renderer
 from bundler.publish.pin import (
     check_pins,
     external_images,
-    needs_digest,
     pin,
     with_external_digests,
 )
@@ -165,12 +164,11 @@ def _external_digests(
     wanted: dict[str, tuple[PinnedOverlay, ImageReference]] = {}
     for overlay, images in uses:
         for image in images:
-            digest = image.digest or (
-                known.get(str(image)) if needs_digest(overlay, image) else None
-            )
+            protected = overlay.environment.protected
+            digest = known.get(str(image)) if protected else image.digest
             if digest is not None:
                 digests[str(image)] = digest
-            elif needs_digest(overlay, image):
+            elif protected:  # a digest too: whoever wrote it may have been wrong
                 wanted.setdefault(str(image), (overlay, image))
     digests |= _resolved(wanted, resolve_external)
     return dict(sorted(digests.items()))
@@ -185,16 +183,21 @@ def _resolved(
         asked: dict[str, Future[Digest]] = {
             text: pool.submit(resolve_external, image) for text, (_, image) in wanted.items()
         }
+    failures = {text: future.exception() for text, future in asked.items()}
+    places = {text: overlay.place for text, (overlay, _) in wanted.items()}
     missing = [
-        Finding(
-            "external-image-missing",
-            error.message,
-            hint=error.hint,
-            environment=wanted[text][0].place,
-        )
-        for text, future in asked.items()
-        if isinstance(error := future.exception(), NotFound)
+        Finding("external-image-missing", error.message, hint=error.hint, environment=places[text])
+        for text, error in failures.items()
+        if isinstance(error, NotFound)
     ]
+    refused = [
+        replace(finding, environment=places[text])
+        for text, error in failures.items()
+        if isinstance(error, ImagesRefused)
+        for finding in error.findings
+    ]
+    if refused:
+        raise ImagesRefused("third-party images are refused", findings=[*refused, *missing])
     if missing:
         count = f"{len(missing)} third-party image{'s' if len(missing) > 1 else ''}"
         raise ImagesMissing(f"{count} not found", findings=missing)

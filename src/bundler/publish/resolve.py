@@ -1,187 +1,120 @@
 """release tag → image lock: for every service the image that CI built of its input tree.
 
 All services or nothing: a lock exists only when each service has an image whose commit has the
-service's input tree; otherwise every missing service is named with what was tried.
+service's input tree; otherwise everything that is wrong is told, service by service.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import wait
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from bundler.errors import (
+    AccessRefused,
+    BundlerError,
     CouldNotCheck,
     ImagesMissing,
-    ProjectFileInvalid,
+    ImagesRefused,
+    NotFound,
+    SourceInvalid,
     TryAgain,
     Unreachable,
+    VerificationFailed,
 )
 from bundler.model.finding import Finding
-from bundler.model.image_tags import image_tags
-from bundler.model.lock import ImageLock, ResolvedImage, ResolvedMigrations, Tried
-from bundler.model.project import PROJECT_FILE, Project, Service
-from bundler.model.reference import Digest, ImageReference, Repository
+from bundler.model.lock import ImageLock, ResolvedImage, ResolvedMigrations
+from bundler.model.project import Project, Service
 from bundler.model.release import SourceRevision
 from bundler.parallel import threads
-from bundler.ports import HistoryReader, ManifestResolver, SourceReader, TagLister, TreeEntry
-from bundler.publish.candidates import Candidate, History, first_parent_commit, others, preferred
+from bundler.ports import ArtifactReader, OtherRepositories
+from bundler.publish.external import Externals, resolve_named
+from bundler.publish.inputs import (
+    Entries,
+    Source,
+    declared_entries,
+    entries_below,
+    tree_digest,
+)
+from bundler.publish.search import UNLISTED_LIMIT, Attempt, Found, Missing, Search
+from bundler.publish.sources import (
+    Commits,
+    RefMissing,
+    ask_elsewhere,
+    find_commits,
+    read_history,
+    summaries,
+)
+from bundler.publish.waiting import Waiting
 
 PARALLEL = 16
-UNLISTED_LIMIT = 50
-"""How many further commits are asked for one by one where a registry refuses to list tags."""
-SHOWN_TRIES = 5
+"""Services that are asked for at one time; a registry may be asked less at once."""
 
 
-class Source(SourceReader, HistoryReader, Protocol):
-    """What resolving reads of the repository."""
+@dataclass(frozen=True)
+class Asking:
+    """How to ask: where, how long, and whom to tell."""
 
-
-class Images(ManifestResolver, TagLister, Protocol):
-    """What resolving asks of the image registries."""
+    images: ArtifactReader
+    repositories: OtherRepositories
+    branches: Sequence[str] = ()
+    """Fill `{branch}` in tag templates, in this order."""
+    seconds: float = 300
+    """The longest time that all questions together may take, each time they are asked."""
+    waiting: Waiting = field(default_factory=Waiting)
+    named_externals: bool = False
+    """Whether third-party images that the project names in full are asked for too."""
+    on_resolved: Callable[[str], None] = lambda _: None
+    on_attempt: Callable[[Attempt], None] = lambda _: None
+    tell: Callable[[str], None] = lambda _: None
 
 
 def resolve(
-    project: Project,
-    revision: SourceRevision,
-    source: Source,
-    images: Images,
-    branches: Sequence[str] = (),
-    on_resolved: Callable[[str], None] = lambda _: None,
+    project: Project, revision: SourceRevision, source: Source, asking: Asking
 ) -> ImageLock:
-    """The lock of a release. `branches` fill `{branch}` in tag templates, in this order.
+    """The lock of a release, with who made its commits and what should be looked at.
 
-    Raises ProjectFileInvalid (a path that the tag's tree has not, a git-LFS pointer),
-    ImagesMissing (all of them), CouldNotCheck or Unreachable.
+    Raises ProjectFileInvalid (what the tag's tree has not), ImagesRefused, ImagesMissing,
+    AccessRefused, CouldNotCheck, Unreachable: with a finding for every service concerned.
     """
-    inputs = {s.name: project.input_paths(s.paths, s.uses) for s in project.services.values()}
-    libraries = {x.name: project.input_paths(x.paths, x.uses) for x in project.libraries.values()}
-    paths = sorted({path for group in (*inputs.values(), *libraries.values()) for path in group})
-    migrated = [s for s in project.services.values() if s.migrations]
-    migration_paths = {path for s in migrated if s.migrations for path in s.migrations.paths}
-    entries = source.entries(revision.commit, sorted({*paths, *migration_paths}))
-    _check_inputs(project, entries, source, revision.commit, paths)
-    history = History.of(source.history(revision.commit, paths), paths)
-
-    def find(service: Service) -> ResolvedImage:
-        search = _Search(service, project.lookup.place(service.image), images, tuple(branches))
-        found = search.find(history, history.mask(inputs[service.name]))
-        on_resolved(service.name)
-        return _resolved(service, found, entries)
-
+    with threads(1) as pool:  # two programs, on two cores
+        reading = pool.submit(read_history, project, revision, source)
+        entries = declared_entries(project, source, revision.commit)
+    commits = find_commits(project, revision, entries, reading.result(), asking.repositories)
+    answers = _ask_until_found(commits, asking)
+    external = resolve_named(project, asking.images) if asking.named_externals else Externals()
+    others = [_external_failure(text, error) for text, error in external.failures.items()]
+    total = len(project.services) + len(external.digests) + len(others)
+    _raise_for((*answers.failures, *others), total, "images" if others else "services")
+    found = {name: answers.found[name] for name in sorted(answers.found)}
+    services = {
+        name: resolved(project.services[name], image, entries) for name, image in found.items()
+    }
     return ImageLock(
         revision,
-        _all_or_nothing(project.services.values(), find),
-        {
-            name: first_parent_commit(history, history.mask(group))
-            for name, group in libraries.items()
-        },
+        services,
+        commits.libraries(),
+        external.digests,
+        summaries=summaries(services, commits, source, asking.repositories, asking.tell),
+        warnings=(*_warnings(found), *commits.moving()),
     )
 
 
-# --- one service --------------------------------------------------------------------------------
+def _warnings(found: Mapping[str, Found]) -> tuple[Finding, ...]:
+    return tuple(
+        replace(finding, service=name)
+        for name, image in found.items()
+        for finding in image.findings
+    )
 
 
-class Found(NamedTuple):
-    candidate: Candidate
-    tag: str
-    digest: Digest
-    tried: Tried
-
-
-class _Missing(Exception):
-    def __init__(self, place: Repository, tried: Tried, *, listed: bool) -> None:
-        super().__init__("no acceptable image")
-        self.place = place
-        self.tried = tried
-        self.listed = listed
-        """Whether all candidates were looked at, and not only as many as may be asked for."""
-
-
-class _Tries:
-    """Counts references that had no answer; remembers the first few."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._first: list[str] = []
-        self._count = 0
-
-    def add(self, tag: str) -> None:
-        self._count += 1
-        if len(self._first) < SHOWN_TRIES:
-            self._first.append(str(ImageReference(self._service.image, tag)))
-
-    def result(self) -> Tried:
-        return Tried(tuple(self._first), self._count)
-
-
-class _Search:
-    """The questions that one service's image takes: few where CI did what is expected."""
-
-    def __init__(
-        self, service: Service, place: Repository, images: Images, branches: tuple[str, ...]
-    ) -> None:
-        self._service = service
-        self._place = place
-        self._images = images
-        self._branches = branches
-        self._tries = _Tries(service)
-        self._listed = True
-
-    def find(self, history: History, mask: int) -> Found:
-        """Raises _Missing, CouldNotCheck or Unreachable."""
-        found = self._ask(preferred(history, mask))
-        if found is None:
-            rest = others(history, mask)
-            first = next(rest, None)
-            found = first and self._among_listed(self._chained(first, rest))
-        if found is None:
-            raise _Missing(self._place, self._tries.result(), listed=self._listed)
-        return found
-
-    @staticmethod
-    def _chained(first: Candidate, rest: Iterator[Candidate]) -> Iterator[Candidate]:
-        yield first
-        yield from rest
-
-    def _tags(self, candidate: Candidate) -> Iterator[str]:
-        return image_tags(self._service.tag, candidate.commit, self._branches)
-
-    def _ask(self, candidates: Iterable[Candidate]) -> Found | None:
-        for candidate in candidates:
-            for tag in self._tags(candidate):
-                digest = self._images.resolve(self._place, tag)
-                if digest is not None:
-                    return Found(candidate, tag, digest, self._tries.result())
-                self._tries.add(tag)
-        return None
-
-    def _among_listed(self, candidates: Iterator[Candidate]) -> Found | None:
-        """One listing answers for all; where it is refused, a bounded number of questions."""
-        try:
-            listed = frozenset(self._images.tags(self._place))
-        except CouldNotCheck:
-            self._listed = False
-            return self._ask(islice(candidates, UNLISTED_LIMIT))
-        for candidate in candidates:
-            for tag in self._tags(candidate):
-                digest = self._images.resolve(self._place, tag) if tag in listed else None
-                if digest is not None:
-                    return Found(candidate, tag, digest, self._tries.result())
-                self._tries.add(tag)
-        return None
-
-
-def _resolved(
-    service: Service, found: Found, entries: Mapping[str, tuple[TreeEntry, ...]]
-) -> ResolvedImage:
+def resolved(service: Service, found: Found, entries: Entries) -> ResolvedImage:
+    """What the lock says of an image that was found."""
     declared = service.migrations
     migrations = (
         ResolvedMigrations(
-            tree_digest(entry for path in declared.paths for entry in entries[path]),
-            declared.reversible,
-            declared.job,
+            tree_digest(entries_below(entries, declared.paths)), declared.reversible, declared.job
         )
         if declared
         else None
@@ -197,99 +130,178 @@ def _resolved(
     )
 
 
-def tree_digest(entries: Iterable[TreeEntry]) -> str:
-    """Digest of files by path, mode and git object id: `sha256:…`."""
-    lines = sorted({f"{e.mode} {e.object_id}\t{e.path}\n" for e in entries})
-    content = "".join(lines).encode("utf-8", "surrogateescape")
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+# --- asking for all -----------------------------------------------------------------------------
 
 
-# --- all services -------------------------------------------------------------------------------
+class Failure(NamedTuple):
+    name: str
+    error: BundlerError
+    findings: tuple[Finding, ...]
 
 
-def _all_or_nothing(
-    services: Iterable[Service], find: Callable[[Service], ResolvedImage]
-) -> dict[str, ResolvedImage]:
-    """Ask for all in parallel; what went wrong is told for all of them at once."""
-    found: dict[str, ResolvedImage] = {}
-    missing: list[Finding] = []
-    unchecked: list[tuple[Finding, TryAgain]] = []
+class Answers(NamedTuple):
+    found: Mapping[str, Found]
+    failures: tuple[Failure, ...]
+
+    @property
+    def may_come(self) -> bool:
+        """Whether everything that failed could be found a while later."""
+        waitable = (ImagesMissing, Unreachable, CouldNotCheck)
+        return bool(self.failures) and all(
+            isinstance(each.error, waitable) and not isinstance(each.error, AccessRefused)
+            for each in self.failures
+        )
+
+
+def _ask_until_found(commits: Commits, asking: Asking) -> Answers:
+    """Ask for all; then, as long as it is worth waiting, again for those that are not there."""
+    answers = _ask(commits, commits.project.services.values(), asking)
+    pauses = asking.waiting.begin()
+    while answers.may_come and pauses.pause([each.name for each in answers.failures]):
+        pending = [commits.project.services[each.name] for each in answers.failures]
+        elsewhere = ask_elsewhere(pending, commits.revision, asking.repositories)
+        commits = replace(commits, elsewhere={**commits.elsewhere, **elsewhere})
+        again = _ask(commits, pending, asking)
+        answers = Answers({**answers.found, **again.found}, again.failures)
+    return answers
+
+
+def _ask(commits: Commits, services: Iterable[Service], asking: Asking) -> Answers:
     ordered = sorted(services, key=lambda service: service.name)
-    with threads(PARALLEL) as pool:
-        futures = {service: pool.submit(find, service) for service in ordered}
+    found: dict[str, Found] = {}
+    failures: list[Failure] = []
+    with threads(PARALLEL, abandons=True) as pool:
+        futures = {
+            service: pool.submit(find_image, service, commits, asking) for service in ordered
+        }
+        wait(futures.values(), timeout=asking.seconds)
         for service, future in futures.items():
+            if not future.done():
+                failures.append(_late(service, asking.seconds))
+                continue
             try:
                 found[service.name] = future.result()
-            except _Missing as error:
-                missing.append(_missing_finding(service, error))
-            except TryAgain as error:
-                place = Finding(error.code, error.message, service=service.name, hint=error.hint)
-                unchecked.append((place, error))
-    if unchecked:
-        findings = [finding for finding, _ in unchecked] + missing
-        first = unchecked[0][1]
-        kind = Unreachable if isinstance(first, Unreachable) else CouldNotCheck
-        raise kind(
-            f"{len(unchecked)} of {len(ordered)} services could not be checked: {first.message}",
-            hint=first.hint or "their images may exist: run it again",
-            findings=findings,
-        )
-    if missing:
-        raise ImagesMissing(
-            f"{len(missing)} of {len(ordered)} services have no image",
-            hint="build the missing images (the develop flow does it for each commit), "
-            "then run it again; nothing was pushed",
-            findings=missing,
-        )
+            except BundlerError as error:
+                failures.append(_failure(service, error))
+    return Answers(found, tuple(failures))
+
+
+def find_image(service: Service, commits: Commits, asking: Asking) -> Found:
+    """One service's image. Raises ImagesMissing, ImagesRefused, TryAgain, SourceInvalid."""
+    place = commits.project.lookup.place(service.image)
+    label = commits.project.revision_label
+    try:
+        candidates = commits.candidates(service)
+        search = Search(service, place, asking.images, asking.branches, label, asking.on_attempt)
+        found = search.find(candidates)
+    except Missing as error:
+        raise ImagesMissing("no image", findings=[_missing(error)]) from error
+    except RefMissing as error:
+        finding = Finding("ref-missing", str(error), hint="push it there, or correct ref")
+        raise ImagesMissing("no ref", findings=[finding]) from error
+    refused = [finding for finding in found.findings if finding.severity == "error"]
+    if refused:
+        raise ImagesRefused("not acceptable", findings=refused)
+    asking.on_resolved(service.name)
     return found
 
 
-def _missing_finding(service: Service, missing: _Missing) -> Finding:
+def _missing(missing: Missing) -> Finding:
     tried = missing.tried
     shown = ", ".join(tried.first)
     more = f" and {tried.count - len(tried.first)} more" if tried.count > len(tried.first) else ""
     message = f"no image in {missing.place}; tried {shown}{more}"
     unlisted = f"its tags cannot be listed: only {UNLISTED_LIMIT} older commits were asked for"
-    hint = None if missing.listed else unlisted
-    return Finding("image-missing", message, service=service.name, hint=hint)
+    return Finding("image-missing", message, hint=None if missing.listed else unlisted)
 
 
-# --- inputs -------------------------------------------------------------------------------------
+def _late(service: Service, seconds: float) -> Failure:
+    message = f"not answered for within {seconds:g} s"
+    return _failure(service, Unreachable(message, hint="--registry-timeout sets a longer time"))
 
 
-def _check_inputs(
-    project: Project,
-    entries: Mapping[str, tuple[TreeEntry, ...]],
-    source: Source,
-    commit: str,
-    paths: Sequence[str],
-) -> None:
-    findings = [
-        Finding(
-            "path-missing",
-            f"the tag's tree has no {path}",
-            file=PROJECT_FILE,
-            pointer=f"/{kind}/{name}/paths",
-            service=name if kind == "services" else None,
-        )
-        for kind, name, path in _declared_paths(project)
-        if not entries.get(path)
-    ]
-    findings += [
-        Finding("lfs-pointer", "is a git-LFS pointer, not the content", file=path)
-        for path in source.lfs_pointers(commit, paths)
-    ]
-    if findings:
-        raise ProjectFileInvalid(
-            "the tag's tree is not what the services are built from",
-            hint="correct the paths in bundler.yaml, which are folders or files, not globs",
-            findings=findings,
-        )
+def _failure(service: Service, error: BundlerError) -> Failure:
+    findings = error.findings or (Finding(error.code, error.message, hint=error.hint),)
+    return Failure(
+        service.name, error, tuple(replace(finding, service=service.name) for finding in findings)
+    )
 
 
-def _declared_paths(project: Project) -> Iterator[tuple[str, str, str]]:
-    for service in project.services.values():
-        own = service.paths + (service.migrations.paths if service.migrations else ())
-        yield from (("services", service.name, path) for path in own)
-    for library in project.libraries.values():
-        yield from (("libraries", library.name, path) for path in library.paths)
+def _external_failure(reference: str, error: BundlerError) -> Failure:
+    if isinstance(error, NotFound):
+        finding = Finding("external-image-missing", error.message, hint=error.hint)
+        return Failure(reference, ImagesMissing(error.message), (finding,))
+    findings = error.findings or (Finding(error.code, error.message, hint=error.hint),)
+    return Failure(reference, error, findings)
+
+
+# --- what is wrong, all at once -----------------------------------------------------------------
+
+
+class _Kind(NamedTuple):
+    raised: type[BundlerError]
+    counts: tuple[type[BundlerError], ...]
+    """What counts as this kind."""
+    matter: str
+    hint: str
+
+
+_GRAVEST_FIRST = (
+    _Kind(
+        ImagesRefused,
+        (ImagesRefused, VerificationFailed),
+        "have an image that is refused",
+        "the tags are on other images than they should be; nothing was pushed",
+    ),
+    _Kind(
+        ImagesMissing,
+        (ImagesMissing,),
+        "have no image",
+        "build the missing images (the develop flow does it for each commit), then run it "
+        "again; --wait-images 10m waits for builds that still run; nothing was pushed",
+    ),
+    _Kind(
+        SourceInvalid,
+        (SourceInvalid,),
+        "have a source that cannot be read",
+        "correct their repository and ref in bundler.yaml",
+    ),
+    _Kind(
+        AccessRefused,
+        (AccessRefused,),
+        "could not be checked for lack of access",
+        "log in to what refuses it",
+    ),
+    _Kind(Unreachable, (Unreachable,), "could not be asked for", "run it again: they may exist"),
+    _Kind(CouldNotCheck, (TryAgain,), "could not be checked", "run it again: they may exist"),
+)
+
+
+def _raise_for(failures: Sequence[Failure], total: int, what: str = "services") -> None:
+    """Raise the gravest kind of what failed, with the findings of all kinds."""
+    rest = list(failures)
+    groups: list[tuple[_Kind, list[Failure]]] = []
+    for kind in _GRAVEST_FIRST:
+        group = [failure for failure in rest if isinstance(failure.error, kind.counts)]
+        rest = [failure for failure in rest if not isinstance(failure.error, kind.counts)]
+        groups += [(kind, group)] if group else []
+    if rest:
+        raise rest[0].error
+    if groups:
+        kind, gravest = groups[0]
+        message = "; ".join(f"{len(group)} of {total} {what} {k.matter}" for k, group in groups)
+        hint = kind.hint
+        if issubclass(kind.raised, TryAgain):
+            message += f": {gravest[0].error.message}"
+            hint = gravest[0].error.hint or hint
+        findings = [each for _, group in groups for one in group for each in one.findings]
+        raise kind.raised(message, hint=hint, findings=findings)
+
+
+def failure_of(service: Service, error: BundlerError) -> BundlerError:
+    """What `resolve` would raise if this were the only thing that is wrong."""
+    try:
+        _raise_for([_failure(service, error)], 1)
+    except BundlerError as told:
+        return told
+    return error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bundler.adapters.git import GitRepository
-from bundler.errors import SourceInvalid
+from bundler.errors import SourceInvalid, Unreachable
+from bundler.model.history import Input
 from bundler.model.release import ReleaseTag
 from tests.git_history import START, NewCommit, git, make_history
 
@@ -22,6 +24,44 @@ def test_every_kind_of_tag_leads_to_its_commit(tmp_path: Path) -> None:
     for name in ("v1.0.0", "v1.0.1", "v1.0.2"):
         revision = repository.revision(ReleaseTag(name))
         assert (revision.commit, revision.commit_time) == (commit, START)
+
+
+@pytest.mark.requirement("B-32")
+def test_a_signed_tag_leads_to_its_commit(tmp_path: Path) -> None:
+    commit = make_history(tmp_path, [NewCommit({"f": "0"})])[0]
+    tag = (
+        f"object {commit}\ntype commit\ntag v1.0.0\ntagger Ada <ada@example.com> {START} +0000\n"
+        "\nrelease\n-----BEGIN SSH SIGNATURE-----\nU1NIU0lH\n-----END SSH SIGNATURE-----\n"
+    )
+    git(tmp_path, "update-ref", "refs/tags/v1.0.0", git(tmp_path, "mktag", stdin=tag.encode()))
+    assert GitRepository(tmp_path).revision(ReleaseTag("v1.0.0")).commit == commit
+
+
+@pytest.mark.parametrize("what", ["HEAD^{tree}", "HEAD:f"])
+@pytest.mark.parametrize("options", [(), ("-m", "annotated")])
+def test_a_tag_on_no_commit_is_refused(tmp_path: Path, what: str, options: tuple[str, ...]) -> None:
+    make_history(tmp_path, [NewCommit({"f": "0"})])
+    git(tmp_path, "tag", *options, "v1.0.0", git(tmp_path, "rev-parse", what))
+    with pytest.raises(SourceInvalid, match="does not point at a commit"):
+        GitRepository(tmp_path).revision(ReleaseTag("v1.0.0"))
+
+
+@pytest.mark.parametrize(
+    "name", ["v1..v2", "-v1", "--upload-pack=x", "v1;touch x", "v1^{tree}", "v1:f", "v1@{1}", ""]
+)
+def test_a_tag_that_git_could_misread_is_no_tag(tmp_path: Path, name: str) -> None:
+    make_history(tmp_path, [NewCommit({"f": "0"})])
+    git(tmp_path, "tag", "v1")
+    git(tmp_path, "tag", "v2")
+    with pytest.raises(SourceInvalid):
+        GitRepository(tmp_path).revision(ReleaseTag(name))
+
+
+def test_a_tag_with_any_letters_is_one(tmp_path: Path) -> None:
+    commit = make_history(tmp_path, [NewCommit({"f": "0"})])[0]
+    for name in ("größe", "日本", "a;b", "-v1", "--upload-pack=x"):
+        git(tmp_path, "update-ref", f"refs/tags/{name}", commit)
+        assert GitRepository(tmp_path).revision(ReleaseTag(name)).commit == commit
 
 
 def test_a_branch_of_the_same_name_does_not_shadow_the_tag(tmp_path: Path) -> None:
@@ -61,6 +101,26 @@ def test_a_mirror_counts_its_own_branches(tmp_path: Path) -> None:
     commit = make_history(tmp_path / "origin", [NewCommit({"f": "0"})])[0]
     git(tmp_path, "clone", "--quiet", "--mirror", "origin", "mirror")
     assert GitRepository(tmp_path / "mirror").branches(commit, ["main"]).containing == ("main",)
+
+
+@pytest.mark.requirement("B-31")
+def test_the_branches_of_a_bare_clone_are_those_of_its_remote(tmp_path: Path) -> None:
+    made = make_history(tmp_path / "origin", [NewCommit({"f": "0"}), NewCommit({"f": "1"}, [0])])
+    git(tmp_path / "origin", "branch", "side", made[1])
+    git(tmp_path / "origin", "update-ref", "refs/heads/main", made[0])
+    git(tmp_path, "clone", "--quiet", "--bare", "origin", "bare")
+    repository = GitRepository(tmp_path / "bare")
+    assert repository.branches(made[0], ["main"]) == (("main",), ("main",), ())
+    assert repository.branches(made[1], ["main"]) == (("main",), (), ())
+    # Once it tracks branches, only those are the remote's.
+    git(tmp_path / "bare", "update-ref", "refs/remotes/origin/main", made[1])
+    assert repository.branches(made[1], ["main"]) == (("main",), ("main",), ())
+
+
+def test_a_clone_that_tracks_no_branches_cannot_tell(tmp_path: Path) -> None:
+    commit = make_history(tmp_path, [NewCommit({"f": "0"})])[0]
+    git(tmp_path, "remote", "add", "origin", "nowhere")
+    assert GitRepository(tmp_path).branches(commit, ["main"]) == ((), (), ("main",))
 
 
 def test_content_is_read_as_git_stores_it(tmp_path: Path) -> None:
@@ -112,7 +172,7 @@ def test_settings_of_the_repository_run_nothing(tmp_path: Path) -> None:
     git(tmp_path, "tag", "v1.0.0")
     repository = GitRepository(tmp_path)
     repository.revision(ReleaseTag("v1.0.0"))
-    repository.history(commit, ["f"])
+    repository.history(commit, [Input("f")])
     repository.read(commit, "f")
     assert not canary.exists()
 
@@ -123,25 +183,81 @@ def test_a_file_of_grafts_changes_no_history(tmp_path: Path) -> None:
     )
     (tmp_path / ".git" / "info").mkdir(exist_ok=True)
     (tmp_path / ".git" / "info" / "grafts").write_text(f"{commits[1]}\n")
-    history = GitRepository(tmp_path).history(commits[2], ["f"])
+    history = GitRepository(tmp_path).history(commits[2], [Input("f")])
     assert [commit.id for commit in history] == commits[::-1]
 
 
+def test_replaced_commits_change_no_history(tmp_path: Path) -> None:
+    commits = make_history(
+        tmp_path, [NewCommit({"f": "0"}), NewCommit({"f": "1"}, [0]), NewCommit({"f": "2"}, [1])]
+    )
+    git(tmp_path, "replace", "--graft", commits[1])
+    history = GitRepository(tmp_path).history(commits[2], [Input("f")])
+    assert [commit.id for commit in history] == commits[::-1]
+    assert GitRepository(tmp_path).merge_bases(commits[0], commits[2]) == (commits[0],)
+
+
+def partial_clone(folder: Path, left_out: str) -> str:
+    """A clone whose remote is gone; the commit on main."""
+    commit = make_history(
+        folder / "origin", [NewCommit({"d/f": "0"}), NewCommit({"d/f": "1"}, [0])]
+    )
+    git(folder / "origin", "config", "uploadpack.allowFilter", "true")
+    source = (folder / "origin").as_uri()
+    git(folder, "clone", "--quiet", "--no-checkout", f"--filter={left_out}", source, "clone")
+    (folder / "origin").rename(folder / "gone")
+    return commit[-1]
+
+
+def test_a_partial_clone_has_all_history_without_its_remote(tmp_path: Path) -> None:
+    commit = partial_clone(tmp_path, "blob:none")
+    history = GitRepository(tmp_path / "clone").history(commit, [Input("d"), Input("d", ("*.md",))])
+    assert [each.equal for each in history] == [3, 0]
+
+
+@pytest.mark.parametrize("left_out", ["blob:none", "tree:0"])
+def test_a_partial_clone_whose_remote_is_gone_says_that_it_is_out_of_reach(
+    tmp_path: Path, left_out: str
+) -> None:
+    commit = partial_clone(tmp_path, left_out)
+    repository = GitRepository(tmp_path / "clone")
+    asked: list[Callable[[], object]] = [
+        lambda: repository.lfs_pointers(commit, ["d"]),
+        lambda: repository.read(commit, "d/f"),
+        lambda: repository.exported(commit).__enter__(),
+    ]
+    if left_out == "tree:0":
+        asked.append(lambda: repository.history(commit, [Input("d")]))
+    else:
+        blob = git(tmp_path / "gone", "rev-parse", f"{commit}:d/f")
+        asked.append(lambda: list(repository.blobs([blob])))
+    for ask in asked:
+        with pytest.raises(Unreachable, match="a partial clone lacks objects") as raised:
+            ask()
+        assert raised.value.hint
+        assert "fatal" not in raised.value.message
+
+
+@pytest.mark.parametrize(("left_out", "fetches"), [("blob:none", 1), ("tree:0", 2)])
 def test_a_partial_clone_fetches_what_it_lacks_at_once_and_silently(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    left_out: str,
+    fetches: int,
 ) -> None:
     tree = {f"d/{number}": str(number) for number in range(20)}
     commit = make_history(tmp_path / "origin", [NewCommit(tree)])[0]
     git(tmp_path / "origin", "config", "uploadpack.allowFilter", "true")
     git(tmp_path / "origin", "config", "uploadpack.allowAnySHA1InWant", "true")
     source = (tmp_path / "origin").as_uri()
-    git(tmp_path, "clone", "--quiet", "--no-checkout", "--filter=blob:none", source, "clone")
+    git(tmp_path, "clone", "--quiet", "--no-checkout", f"--filter={left_out}", source, "clone")
     monkeypatch.setenv("GIT_TRACE", str(tmp_path / "trace"))
     repository = GitRepository(tmp_path / "clone")
     assert repository.lfs_pointers(commit, ["d"]) == ()
     with repository.exported(commit) as root:
         assert {path.name for path in Path(root, "d").iterdir()} == {str(n) for n in range(20)}
-    assert (tmp_path / "trace").read_text().count("built-in: git fetch ") == 1
+    assert (tmp_path / "trace").read_text().count("built-in: git fetch ") == fetches
     assert capfd.readouterr().err == ""
 
 

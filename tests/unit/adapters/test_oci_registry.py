@@ -13,8 +13,9 @@ import pytest
 
 from bundler.adapters.docker_credentials import DockerCredentials
 from bundler.adapters.oci_registry import OciRegistry
-from bundler.adapters.registry_http import CONNECTIONS, Patience
+from bundler.adapters.registry_patience import CONNECTIONS, Patience
 from bundler.errors import (
+    AccessRefused,
     BundlerError,
     CouldNotCheck,
     NotFound,
@@ -22,7 +23,7 @@ from bundler.errors import (
     VerificationFailed,
     VersionExists,
 )
-from bundler.model.artifact import MANIFEST, Artifact, Descriptor
+from bundler.model.artifact import INDEX, MANIFEST, Artifact, Descriptor
 from bundler.model.reference import Digest, Repository
 from tests.fakes.registry import image
 from tests.fakes.scripted_server import Answer, Asked, ScriptedServer
@@ -96,6 +97,37 @@ def test_a_lasting_refusal_is_could_not_check(
     assert isinstance(error, CouldNotCheck)
     assert f"HTTP {status} DENIED" in error.message
     assert f"{server.host}/shop/cart" in error.message
+    assert isinstance(error, AccessRefused) is (status in (401, 403))
+
+
+@pytest.mark.requirement("B-55")
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_says_how_to_log_in_and_that_the_name_may_be_wrong(
+    server: ScriptedServer, registry: OciRegistry, repository: Repository, status: int
+) -> None:
+    """Several registries refuse what does not exist, rather than to say so."""
+    body = b'{"errors":[{"code":"DENIED","message":"requested access is denied"}]}'
+    server.answer = lambda _: Answer(status, body)
+    for ask in (
+        lambda: registry.resolve(repository, "v1"),
+        lambda: registry.resolve(repository, IMAGE.digest),
+        lambda: registry.tags(repository),
+        lambda: registry.manifest(repository, IMAGE.digest),
+        lambda: registry.blob(repository, IMAGE.config.descriptor),
+    ):
+        error = failure(ask)
+        assert (error.code, error.exit_code) == ("access-refused", 6)
+        assert f"docker login {server.host}" in (error.hint or "")
+        assert "check the name" in (error.hint or "")
+
+
+def test_storage_that_refuses_is_not_the_registry_that_does(
+    server: ScriptedServer, other: ScriptedServer, registry: OciRegistry, repository: Repository
+) -> None:
+    server.answer = lambda _: Answer(307, headers={"Location": f"{other.url}/storage"})
+    other.answer = lambda _: Answer(403)
+    error = failure(lambda: registry.blob(repository, IMAGE.config.descriptor))
+    assert error.code == "could-not-check"
 
 
 def test_retry_after_is_respected(
@@ -164,6 +196,47 @@ def test_a_digest_that_is_a_lie_is_found_out(
         lambda: registry.manifest(repository, lie),
     ):
         assert isinstance(failure(ask), VerificationFailed)
+
+
+def test_a_head_that_lies_is_found_out_when_the_content_is_read(
+    server: ScriptedServer, registry: OciRegistry, repository: Repository
+) -> None:
+    lie = Digest.of(b"other")
+    head = Answer(200, headers={"Docker-Content-Digest": str(lie)})
+    for get, expected in ((MISSING, NotFound), (manifest_of(IMAGE), VerificationFailed)):
+        server.answer = lambda asked, get=get: head if asked.method == "HEAD" else get  # type: ignore[misc]
+        digest = registry.resolve(repository, "v1")
+        assert digest == lie
+        assert isinstance(failure(lambda: registry.manifest(repository, lie)), expected)
+
+
+@pytest.mark.parametrize("head", [manifest_of(IMAGE), Answer(200), Answer(405)])
+def test_a_digest_that_is_answered_with_another_is_found_out(
+    server: ScriptedServer, registry: OciRegistry, repository: Repository, head: Answer
+) -> None:
+    server.answer = lambda asked: head if asked.method == "HEAD" else manifest_of(IMAGE)
+    assert registry.resolve(repository, IMAGE.digest) == IMAGE.digest
+    asked_for = image("another").digest
+    error = failure(lambda: registry.resolve(repository, asked_for))
+    assert isinstance(error, VerificationFailed)
+    assert str(asked_for) in error.message
+
+
+def test_an_index_has_the_digest_of_its_own_bytes(
+    server: ScriptedServer, registry: OciRegistry, repository: Repository
+) -> None:
+    index = {
+        "schemaVersion": 2,
+        "mediaType": INDEX,
+        "manifests": [IMAGE.manifest.descriptor.as_dict()],
+    }
+    content = json.dumps(index).encode()
+    server.answer = lambda asked: Answer(
+        200, b"" if asked.method == "HEAD" else content, {"Content-Type": INDEX}
+    )
+    assert registry.resolve(repository, "v1") == Digest.of(content)
+    assert registry.resolve(repository, Digest.of(content)) == Digest.of(content)
+    assert INDEX in server.asked[0].headers["Accept"]
 
 
 def test_what_came_damaged_is_asked_for_once_more(
@@ -308,6 +381,42 @@ def test_a_signed_address_stays_out_of_errors(
         other.answer = lambda _, answer=answer: answer  # type: ignore[misc]
         error = failure(lambda: registry.blob(repository, descriptor))
         assert "canary" not in f"{error.message} {error.hint}"
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_redirect_of_a_question_is_followed_without_our_password(
+    server: ScriptedServer,
+    other: ScriptedServer,
+    repository: Repository,
+    tmp_path: Path,
+    elsewhere: bool,
+) -> None:
+    host = other.url if elsewhere else ""
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path.startswith("/moved"):
+            return manifest_of(IMAGE)
+        if asked.authorization is None:
+            return Answer(401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+        return Answer(301, headers={"Location": f"{host}/moved{asked.path}"})
+
+    server.answer = other.answer = answer
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"auths": {server.host: {"username": "u", "password": "p"}}}))
+    registry = OciRegistry(credentials=DockerCredentials([config]), patience=PATIENCE)
+    assert registry.resolve(repository, "v1") == IMAGE.digest
+    assert {asked.authorization for asked in other.asked} == ({None} if elsewhere else set())
+
+
+def test_a_redirect_in_a_circle_is_could_not_check(
+    server: ScriptedServer, other: ScriptedServer, registry: OciRegistry, repository: Repository
+) -> None:
+    server.answer = lambda asked: Answer(307, headers={"Location": f"{other.url}{asked.path}"})
+    other.answer = lambda asked: Answer(307, headers={"Location": f"{server.url}{asked.path}"})
+    error = failure(lambda: registry.resolve(repository, "v1"))
+    assert isinstance(error, CouldNotCheck)
+    assert "without an end" in error.message
+    assert len(server.asked) + len(other.asked) == 6
 
 
 @pytest.mark.parametrize("location", ["/v2/shop/cart/tags/list", "ftp://host/x", "http://[", ""])
@@ -462,8 +571,9 @@ def test_a_registry_that_refuses_the_artifact_says_why(
 # --- many at once ---
 
 
+@pytest.mark.parametrize("limit", [CONNECTIONS, 3])
 def test_a_host_gets_no_more_requests_at_once_than_it_can_bear(
-    server: ScriptedServer, registry: OciRegistry
+    server: ScriptedServer, limit: int
 ) -> None:
     lock = threading.Lock()
     running = most = 0
@@ -474,7 +584,7 @@ def test_a_host_gets_no_more_requests_at_once_than_it_can_bear(
         with lock:
             running += 1
             most = max(most, running)
-            if running == CONNECTIONS:
+            if running == limit:
                 full.set()
         full.wait(5)
         with lock:
@@ -482,11 +592,17 @@ def test_a_host_gets_no_more_requests_at_once_than_it_can_bear(
         return manifest_of(IMAGE)
 
     server.answer = answer
+    anonymous = DockerCredentials([])
+    registry = (
+        OciRegistry(credentials=anonymous, patience=PATIENCE)
+        if limit == CONNECTIONS
+        else OciRegistry(credentials=anonymous, patience=PATIENCE, connections=limit)
+    )
     names = [Repository("oci", f"{server.host}/shop/{number}") for number in range(64)]
     with ThreadPoolExecutor(64) as pool:
         digests = set(pool.map(lambda name: registry.resolve(name, "v1"), names))
     assert digests == {IMAGE.digest}
-    assert most == CONNECTIONS
+    assert most == limit
 
 
 def test_a_missing_manifest_is_not_found(

@@ -12,27 +12,24 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import oras.auth.token
 import oras.provider
 import pytest
-import responses
-from oras.auth.base import AuthBackend
 
 from bundler.adapters.docker_credentials import DockerCredentials
 from bundler.adapters.oci_registry import OciRegistry
 from bundler.adapters.registry_auth import (
     Challenge,
-    RegistryAuth,
     merged_scopes,
     parse_challenges,
     scope_of,
 )
 from bundler.adapters.registry_client import RegistryClient
-from bundler.adapters.registry_http import Patience
-from bundler.errors import CouldNotCheck, Unreachable
+from bundler.adapters.registry_patience import Patience
+from bundler.errors import AccessRefused, CouldNotCheck, Unreachable
 from bundler.model.reference import Repository
 from tests.fakes.registry import image
 from tests.fakes.scripted_server import Answer, Asked, ScriptedServer
+from tests.fakes.tls import NAME, certificate, name_here, server_tls
 
 PATIENCE = Patience(connect=2, read=2, attempts=2, first_pause=0.01, given_up=0)
 DIGEST = image().digest
@@ -174,6 +171,97 @@ def test_a_token_that_is_refused_is_replaced(
     assert service.given == 2
 
 
+def test_a_token_is_fetched_once_for_each_scope_whatever_the_threads(
+    server: ScriptedServer,
+    service: TokenService,
+    registry: TokenRegistry,
+    login: Callable[..., OciRegistry],
+) -> None:
+    client = login(username=USER, password=PASSWORD)
+    names = [Repository("oci", f"{server.host}/shop/{number % 10}") for number in range(500)]
+
+    def ask_all() -> None:
+        with ThreadPoolExecutor(32) as pool:
+            digests = set(pool.map(lambda name: client.resolve(name, "v1"), names))
+        assert digests == {DIGEST}
+
+    ask_all()
+    assert service.given == 10
+    registry.revoked |= {f"Bearer canary-token-{number}" for number in range(1, 11)}
+    ask_all()
+    assert service.given == 20
+    ask_all()
+    assert service.given == 20
+
+
+def test_expired_tokens_are_renewed_once(
+    server: ScriptedServer,
+    service: TokenService,
+    registry: TokenRegistry,
+    login: Callable[..., OciRegistry],
+    repository: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = login()
+    client.resolve(repository, "v1")
+    now = time.monotonic()
+    monkeypatch.setattr("bundler.adapters.registry_auth.time.monotonic", lambda: now + 290)
+    with ThreadPoolExecutor(20) as pool:
+        assert set(pool.map(lambda _: client.resolve(repository, "v1"), range(100))) == {DIGEST}
+    assert service.given == 2
+
+
+def test_a_registry_that_asks_for_more_than_we_need_gives_one_token_for_both(
+    server: ScriptedServer,
+    service: TokenService,
+    registry: TokenRegistry,
+    login: Callable[..., OciRegistry],
+    repository: Repository,
+) -> None:
+    def answer(asked: Asked) -> Answer:
+        permitted = registry.answer(asked)
+        challenge = permitted.headers.get("WWW-Authenticate", "").replace(":pull", ":pull,push")
+        return Answer(
+            permitted.status, headers={**permitted.headers, "WWW-Authenticate": challenge}
+        )
+
+    server.answer = answer
+    client = login()
+    for _ in range(3):
+        assert client.resolve(repository, "v1") == DIGEST
+    assert [asked["scope"] for asked in service.asked] == [["repository:shop/cart:pull,push"]]
+
+
+def test_a_password_that_the_token_service_refuses_is_not_tried_for_every_repository(
+    server: ScriptedServer,
+    token_server: ScriptedServer,
+    registry: TokenRegistry,
+    login: Callable[..., OciRegistry],
+) -> None:
+    token_server.answer = lambda _: Answer(401)
+    client = login(username=USER, password=PASSWORD)
+    for number in range(10):
+        with pytest.raises(AccessRefused, match="gives no token") as caught:
+            client.resolve(Repository("oci", f"{server.host}/shop/{number}"), "v1")
+        assert f"docker login {server.host}" in (caught.value.hint or "")
+    assert len(token_server.asked) == 1
+
+
+@pytest.mark.parametrize(("status", "expected"), [(401, True), (403, True), (400, False)])
+def test_a_token_service_that_refuses_is_told_from_one_that_fails(
+    token_server: ScriptedServer,
+    registry: TokenRegistry,
+    login: Callable[..., OciRegistry],
+    repository: Repository,
+    status: int,
+    expected: bool,
+) -> None:
+    token_server.answer = lambda _: Answer(status)
+    with pytest.raises(CouldNotCheck) as caught:
+        login().resolve(repository, "v1")
+    assert isinstance(caught.value, AccessRefused) is expected
+
+
 def test_a_token_that_is_about_to_expire_is_not_used(
     server: ScriptedServer,
     service: TokenService,
@@ -295,16 +383,23 @@ def test_a_token_that_does_not_help_is_could_not_check(
     "realm",
     ["http://auth.test/token", "ftp://auth.test", "", "//auth.test", "https://u:p@auth.test/"],
 )
-def test_a_registry_with_tls_has_no_token_service_without(tmp_path: Path, realm: str) -> None:
-    config = tmp_path / "config.json"
-    auth = {"username": USER, "password": PASSWORD}
-    config.write_text(json.dumps({"auths": {"registry.test": auth}}))
-    with responses.RequestsMock() as web:
-        challenge = {"WWW-Authenticate": f'Bearer realm="{realm}",service="x"'}
-        web.head("https://registry.test/v2/shop/manifests/v1", status=401, headers=challenge)
+def test_a_registry_with_tls_has_no_token_service_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, realm: str
+) -> None:
+    tls_file = certificate(tmp_path, NAME)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls_file))
+    name_here(monkeypatch)
+    challenge = {"WWW-Authenticate": f'Bearer realm="{realm}",service="x"'}
+    with ScriptedServer(lambda _: Answer(401, headers=challenge), server_tls(tls_file)) as server:
+        host = f"{NAME}:{server.port}"
+        config = tmp_path / "config.json"
+        auth = {"username": USER, "password": PASSWORD}
+        config.write_text(json.dumps({"auths": {host: auth}}))
         client = OciRegistry(credentials=DockerCredentials([config]), patience=PATIENCE)
         with pytest.raises(CouldNotCheck, match="not trusted"):
-            client.resolve(Repository("oci", "registry.test/shop"), "v1")
+            client.resolve(Repository("oci", f"{host}/shop"), "v1")
+        assert [asked.authorization for asked in server.asked] == [None]
 
 
 # --- passwords ---
@@ -423,14 +518,10 @@ def test_scopes_are_merged_by_resource() -> None:
 
 
 def test_oras_has_what_we_build_on() -> None:
-    """`do_request` and the auth backend are called by `oras` itself, with these arguments."""
+    """It calls these two itself, with these arguments."""
     for ours, theirs in (
         (RegistryClient.do_request, oras.provider.Registry.do_request),
         (RegistryClient._do_paginated_request, oras.provider.Registry._do_paginated_request),
     ):
         names = list(inspect.signature(inspect.unwrap(theirs)).parameters)
-        assert list(inspect.signature(ours).parameters)[: len(names)] == names
-    assert issubclass(RegistryAuth, AuthBackend)
-    expected = inspect.signature(oras.auth.token.TokenAuth.authenticate_request).parameters
-    actual = inspect.signature(RegistryAuth.authenticate_request).parameters
-    assert list(actual) == list(expected)
+        assert list(inspect.signature(ours).parameters) == names

@@ -1,0 +1,206 @@
+"""What the schema of a project file cannot say: references, circles, names that mean two things."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from bundler.adapters import project_values as values
+from bundler.model.finding import Finding, json_pointer
+from bundler.model.image_tags import is_template
+from bundler.model.project import LibraryCycle, Lookup, Project
+from bundler.model.reference import ImageReference, InvalidReference, Repository
+from bundler.ports import ObjectSchemas
+
+
+def check(
+    document: Mapping[str, Any], root: Path, object_schemas: ObjectSchemas
+) -> Iterator[Finding]:
+    """Every finding in a document that its schema accepts."""
+    yield from _check_libraries(document)
+    yield from _check_references(document, root)
+    yield from _check_names(document)
+    yield from _check_sources(document)
+    yield from _check_releases(document)
+    for name, environment in document.get("environments", {}).items():
+        version = environment.get("kubernetes")
+        if version is not None and not object_schemas.known(str(version)):
+            yield _finding(
+                f"/environments/{name}/kubernetes",
+                f"no schemas for Kubernetes {version}",
+                f"the newest known version is {object_schemas.newest()}",
+            )
+        for pointer, declared in _namespaces(name, environment):
+            if declared is None:
+                yield _finding(pointer, "no namespace", "give the environment or target one")
+        yield from _check_without(document, name, environment)
+
+
+def _namespaces(name: str, environment: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    base = f"/environments/{name}"
+    own = environment.get("namespace")
+    for target, settings in (environment.get("targets") or {}).items():
+        yield f"{base}/targets/{target}/namespace", (settings or {}).get("namespace", own)
+    if not environment.get("targets"):
+        yield f"{base}/namespace", own
+
+
+def _check_without(
+    document: Mapping[str, Any], name: str, environment: Mapping[str, Any]
+) -> Iterator[Finding]:
+    lists = {f"/environments/{name}/without": environment.get("without", [])}
+    for target, settings in (environment.get("targets") or {}).items():
+        pointer = f"/environments/{name}/targets/{target}/without"
+        lists[pointer] = (settings or {}).get("without", [])
+    for pointer, services in lists.items():
+        for service in services:
+            if service not in document["services"]:
+                yield _finding(pointer, f"no service {service!r}")
+
+
+def _check_libraries(document: Mapping[str, Any]) -> Iterator[Finding]:
+    libraries = document.get("libraries", {})
+    unknown = False
+    for kind in ("services", "libraries"):
+        for name, settings in document.get(kind, {}).items():
+            for used in (settings or {}).get("uses", []):
+                if used not in libraries:
+                    unknown = True
+                    yield _finding(f"/{kind}/{name}/uses", f"no library {used!r}")
+    if unknown:
+        return
+    project = _libraries_only(libraries)
+    cycles = set()
+    for name in libraries:
+        try:
+            project.libraries_of([name])
+        except LibraryCycle as error:
+            if frozenset(error.cycle) not in cycles:
+                cycles.add(frozenset(error.cycle))
+                yield _finding(
+                    f"/libraries/{error.cycle[0]}/uses",
+                    f"libraries use each other in a circle: {error}",
+                )
+
+
+def _libraries_only(libraries: Mapping[str, Any]) -> Project:
+    parsed = {name: values.library(name, settings, {}) for name, settings in libraries.items()}
+    return Project("", {}, parsed, {}, Repository("oci", ""), Lookup({}))
+
+
+def _check_references(document: Mapping[str, Any], root: Path) -> Iterator[Finding]:
+    images = document["images"]
+    texts = {"/deployRegistry": document["deployRegistry"]}
+    lookup = images.get("lookup", {})
+    if isinstance(lookup, str):
+        texts["/images/lookup"] = lookup
+    else:
+        texts |= {json_pointer("images", "lookup", k): v for k, v in lookup.items()}
+    for pointer, text in texts.items():
+        try:
+            values.repository(text, root)
+        except InvalidReference as error:
+            yield _finding(pointer, str(error))
+    yield from _check_image_names(document)
+    templates = {"/images/tag": images.get("tag")}
+    templates |= {
+        f"/services/{n}/tag": (s or {}).get("tag") for n, s in document["services"].items()
+    }
+    for pointer, template in templates.items():
+        if template is not None and not is_template(template):
+            yield _finding(
+                pointer,
+                f"{template!r} is no template of a tag",
+                "it needs {commit}, {short} or {short:N}, N at least 4; {branch} may stand beside",
+            )
+
+
+def _check_image_names(document: Mapping[str, Any]) -> Iterator[Finding]:
+    registry = document["images"]["registry"]
+    try:
+        ImageReference.parse(registry.rstrip("/") + "/service")
+    except InvalidReference:
+        yield _finding(
+            "/images/registry",
+            f"{registry!r} is no place of images",
+            "HOST/NAME, without https:// and without a tag",
+        )
+    for name, settings in document["services"].items():
+        image = (settings or {}).get("image")
+        if image is None:
+            continue
+        try:
+            reference = ImageReference.parse(image)
+        except InvalidReference as error:
+            yield _finding(f"/services/{name}/image", str(error))
+            continue
+        if reference.tag or reference.digest:
+            yield _finding(f"/services/{name}/image", f"{image!r} must have no tag and no digest")
+
+
+def _check_names(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """A name in a manifest must mean one service."""
+    owners: dict[str, str] = {}
+    for name, settings in document["services"].items():
+        service = values.service(name, settings or {}, document)
+        for spelling in sorted(service.manifest_names):
+            owner = owners.setdefault(spelling, name)
+            if owner != name:
+                yield _finding(
+                    f"/services/{name}", f"image name {spelling!r} means service {owner!r} already"
+                )
+
+
+_OF_PATHS = ("uses", "ignore", "formerPaths", "strategy")
+
+
+def _check_sources(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """Keys that say something about paths here, beside a source that is elsewhere."""
+    for name, settings in document["services"].items():
+        given = settings or {}
+        elsewhere = next((key for key in ("submodule", "repository") if key in given), None)
+        for key in _OF_PATHS if elsewhere else ():
+            if key in given:
+                yield _finding(
+                    f"/services/{name}/{key}",
+                    f"has no meaning beside {elsewhere}",
+                    f"the {elsewhere}'s commit decides alone",
+                )
+        if "ref" in given and "repository" not in given:
+            yield _finding(f"/services/{name}/ref", "has a meaning only beside repository")
+        yield from _check_url(f"/services/{name}/repository", given.get("repository"))
+
+
+def _check_url(pointer: str, url: str | None) -> Iterator[Finding]:
+    """Without repeating it: what is wrong with it may be a password, or a token for a name."""
+    try:
+        parts = urlsplit(url or "")
+        has_secret = parts.password is not None or (
+            parts.username is not None and parts.scheme.startswith("http")
+        )
+    except ValueError:
+        yield _finding(pointer, "is no URL")
+        return
+    if has_secret:
+        yield _finding(
+            pointer,
+            "holds credentials",
+            "take them out and replace them by others: whoever has this commit has them; "
+            "a credential helper of git gives them to whoever may ask",
+        )
+
+
+def _check_releases(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """A pattern that stands for two roles would make one of them mean nothing."""
+    owners: dict[str, str] = {}
+    for role, patterns in values.branch_roles(document).patterns.items():
+        for pattern in patterns:
+            owner = owners.setdefault(pattern, role)
+            if owner != role:
+                yield _finding(f"/branches/{role}", f"{pattern!r} is a {owner} branch already")
+
+
+def _finding(pointer: str, message: str, hint: str | None = None) -> Finding:
+    return Finding("project-file", message, pointer=pointer, hint=hint)
