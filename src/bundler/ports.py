@@ -6,12 +6,12 @@ A function asks for the smallest port that it needs. Adapters translate foreign 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import PurePath
 from typing import NamedTuple, Protocol
 
-from bundler.model.artifact import Artifact, Descriptor
+from bundler.model.artifact import Artifact, Blob, Descriptor
 from bundler.model.bundle import PinnedOverlay
 from bundler.model.commits import CommitSummary
 from bundler.model.finding import Finding
@@ -192,6 +192,59 @@ class ArtifactWriter(Protocol):
 
 class ArtifactRegistry(ArtifactReader, ArtifactWriter, Protocol):
     """Both directions."""
+
+
+class ContentReader(ArtifactReader, Protocol):
+    """Reads artifacts of any kind with all that belongs to them: what copying needs of a source."""
+
+    def descriptor(self, repository: Repository, reference: str | Digest) -> Descriptor | None:
+        """Media type, digest and size of a manifest; None as `resolve`. Raises as `resolve`."""
+        ...
+
+    def blob_pieces(self, repository: Repository, descriptor: Descriptor) -> Iterator[bytes]:
+        """A blob of any size, in pieces of at most 1 MiB, never whole in memory.
+
+        The last piece comes only after size and digest were found right. Raises as `blob`.
+        """
+        ...
+
+    def referrers(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...]:
+        """Manifests whose subject is this one, by the API and by the fallback tag, each once.
+
+        Junk in the answers is left out; at most 1,000. Raises as `resolve`.
+        """
+        ...
+
+
+class ContentWriter(Protocol):
+    """Writes artifacts of any kind: what copying needs of a destination. Thread-safe."""
+
+    def has(self, repository: Repository, descriptor: Descriptor) -> bool:
+        """Whether this manifest or blob is there already, by its digest."""
+        ...
+
+    def put_blob(
+        self,
+        repository: Repository,
+        descriptor: Descriptor,
+        pieces: Callable[[], Iterator[bytes]],
+        near: Repository | None = None,
+    ) -> None:
+        """Store a blob unless it is there. `pieces` begins anew whenever it is called.
+
+        `near` is a repository of the same registry that has it: it is mounted from there where
+        the registry can. Raises VerificationFailed where the pieces are not what is described,
+        and nothing of them is kept; else as `resolve`.
+        """
+        ...
+
+    def put_manifest(self, repository: Repository, manifest: Blob, tag: str | None = None) -> None:
+        """Store a manifest whose parts are there, and make it visible under a tag.
+
+        Of a manifest with a subject, the fallback tag is kept where the registry has no referrers
+        API. The same digest under the tag already is success. Raises VersionExists, as `tag`.
+        """
+        ...
 
 
 # --- rendering and schemas ----------------------------------------------------------------------

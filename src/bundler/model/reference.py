@@ -106,7 +106,8 @@ class ImageReference:
 
 @dataclass(frozen=True, order=True)
 class Repository:
-    """A place that holds manifests: `oci://host/name`, or `ocidir://path`, a layout in a folder."""
+    """A place that holds manifests: `oci://host/name`; `ocidir://path`, an image layout in a folder;
+    `ocitar://path`, one in a tar file."""
 
     scheme: str
     path: str
@@ -146,14 +147,14 @@ class ArtifactReference:
     @classmethod
     def parse(cls, text: str) -> ArtifactReference:
         scheme, separator, rest = text.partition("://")
-        if not separator or scheme not in ("oci", "ocidir"):
+        if not separator or scheme not in ("oci", "ocidir", "ocitar"):
             raise InvalidReference(f"{text!r} does not start with oci:// or ocidir://")
         digest = None
         if "@sha256:" in rest or (scheme == "oci" and "@" in rest):
             rest, _, digest_text = rest.rpartition("@")
             digest = Digest.parse(digest_text)
         head, slash, last = rest.rpartition("/")
-        last, colon, tag = last.partition(":") if slash or scheme == "ocidir" else (last, "", "")
+        last, colon, tag = last.partition(":") if slash or scheme != "oci" else (last, "", "")
         if colon and not is_tag(tag):
             raise InvalidReference(f"{text!r}: {tag!r} is not a tag")
         repository = Repository(scheme, head + slash + last)
