@@ -21,3 +21,4 @@ def no_settings_of_this_machine(
             monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path_factory.mktemp("docker")))
+    monkeypatch.setenv("BUNDLER_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -57,6 +57,11 @@ def run(shell: Shell, connection: str) -> None:
     shell("bundler publish v1.0.0 --repo shop")
     say("Some commits later: v1.1.0. One library changed, so did every service that uses it.")
     shell("bundler publish v1.1.0 --repo shop")
+    say("Why does catalog have this image? Every service's story can be told.")
+    shell("bundler resolve v1.2.0 --repo shop --explain catalog")
+    say("And what did the commits since v1.0.0 have CI build?")
+    shell("bundler affected --since v1.0.0 --head v1.1.0 --branch main --repo shop")
+
     say("A job that runs again finds that nothing is left to do.")
     shell("bundler publish v1.1.0 --repo shop")
 
