@@ -91,14 +91,15 @@ def parse_manifest(reference: ArtifactReference, content: bytes) -> Manifest:
     """Raises VerificationFailed for anything but a well-formed artifact of ours."""
     try:
         manifest = read_json(content)
-        if not isinstance(manifest, dict) or manifest.get("artifactType") != oci.RELEASE_ARTIFACT:
+        config_type = _config_type(manifest)
+        if config_type is None:
             raise VerificationFailed(
                 f"{reference} is not a release bundle",
                 hint="it was not made by `bundler publish`",
             )
         if manifest.get("mediaType") != oci.MANIFEST or "manifests" in manifest:
             raise ValueError("not an image manifest")
-        config = _descriptor(manifest["config"], oci.RELEASE_CONFIG, oci.MAX_DOCUMENT_BYTES)
+        config = _descriptor(manifest["config"], config_type, oci.MAX_DOCUMENT_BYTES)
         tars = [x for x in manifest["layers"] if "tar" in str(x.get("mediaType", "")).lower()]
         if len(tars) != 1:
             raise ValueError(f"{len(tars)} tar layers where one is expected")
@@ -109,6 +110,18 @@ def parse_manifest(reference: ArtifactReference, content: bytes) -> Manifest:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise VerificationFailed(f"{reference}: malformed manifest: {error}") from error
     return Manifest(reference, config, layer, annotations)
+
+
+def _config_type(manifest: Any) -> str | None:
+    """The media type that our configuration has in this profile; None for what is not ours."""
+    if not isinstance(manifest, dict):
+        return None
+    if manifest.get("artifactType") == oci.RELEASE_ARTIFACT:
+        return oci.RELEASE_CONFIG
+    annotations = manifest.get("annotations")
+    if isinstance(annotations, dict) and annotations.get(oci.ARTIFACT_TYPE) == oci.RELEASE_ARTIFACT:
+        return oci.IMAGE_CONFIG
+    return None
 
 
 def _descriptor(value: Mapping[str, Any], media_type: str, limit: int) -> Descriptor:

@@ -315,3 +315,19 @@ def test_pushing_a_tag_publishes_through_a_post_receive_hook(
     assert "published ocidir://" in pushed.stderr
     listed = run_bundler("list", "--deploy-registry", registry(shop), "-o", "json", cwd=tmp_path)
     assert [version["version"] for version in listed.value] == ["v1.3.0"]
+
+
+@pytest.mark.requirement("B-87")
+def test_a_bundle_in_the_compat_profile_is_listed_inspected_pulled_and_applied(
+    shop: SampleShop, bundler: Bundler, checked: Checked, tmp_path: Path
+) -> None:
+    published = bundler("publish", "v1.1.0", "--repo", "shop", "--oci-profile", "compat")
+    assert published.exit_code == 0, published.stderr
+    reference = f"{registry(shop)}:v1.1.0"
+    inspected = checked("result-inspect", bundler("inspect", reference, "-o", "json"))
+    assert inspected["release"]["tag"] == "v1.1.0"
+    assert bundler("pull", reference, "-d", "out").exit_code == 0
+    applied = bundler("apply", reference, "--env", "stage", "--directory", "stage", "--yes")
+    assert applied.exit_code == 0, applied.stderr
+    again = bundler("publish", "v1.1.0", "--repo", "shop", "-o", "json")  # in the usual profile
+    assert (again.value["status"], again.value["digest"]) == ("unchanged", inspected["digest"])

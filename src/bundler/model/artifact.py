@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from bundler.model.reference import Digest
 
@@ -17,6 +18,7 @@ DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 RELEASE_ARTIFACT = "application/vnd.release-bundler.release.v1"
 RELEASE_CONFIG = "application/vnd.release-bundler.release.config.v1+json"
 RELEASE_DOCUMENT = "application/vnd.release-bundler.release.document.v1+json"
+IMAGE_CONFIG = "application/vnd.oci.image.config.v1+json"
 CONTENT_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 TITLE = "org.opencontainers.image.title"
@@ -24,8 +26,13 @@ CREATED = "org.opencontainers.image.created"
 VERSION = "org.opencontainers.image.version"
 REVISION = "org.opencontainers.image.revision"
 SOURCE = "org.opencontainers.image.source"
+ARTIFACT_TYPE = "release-bundler/artifact-type"
+"""An annotation that says in the compat profile what `artifactType` says otherwise."""
 REF_NAME = "org.opencontainers.image.ref.name"
 """In an image layout's index: the tag of a manifest."""
+
+Profile = Literal["oci", "compat"]
+"""The form of an artifact: OCI 1.1, or the types that every registry has always taken."""
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024

@@ -106,8 +106,10 @@ class ImageReference:
 
 @dataclass(frozen=True, order=True)
 class Repository:
-    """A place that holds manifests: `oci://host/name`; `ocidir://path`, an image layout in a folder;
-    `ocitar://path`, one in a tar file."""
+    """A place that holds manifests: `oci://host/name`, or an image layout on disk.
+
+    That is `ocidir://path` for a folder, `ocitar://path` for a tar file.
+    """
 
     scheme: str
     path: str

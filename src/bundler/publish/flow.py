@@ -18,7 +18,7 @@ from bundler.errors import (
     UsageError,
     VersionExists,
 )
-from bundler.model.artifact import Artifact
+from bundler.model.artifact import Artifact, Profile
 from bundler.model.bundle import RenderedBundle, ValidatedBundle
 from bundler.model.finding import Finding
 from bundler.model.lock import ImageLock
@@ -219,6 +219,7 @@ def publish(
     registry: Repository,
     *,
     dry_run: bool = False,
+    profile: Profile = "oci",
 ) -> Published:
     """Publish a release into a deploy registry, or find that it is there already.
 
@@ -237,7 +238,7 @@ def publish(
     renderer = parts.renderer
     parts.progress(f"rendering with {renderer.name} {renderer.version()}, and validating")
     bundle = validate(render_release(opened, lock, parts), parts.objects)
-    artifact = pack(opened.project, bundle)
+    artifact = pack(opened.project, bundle, profile)
     removed = _removed(parts, registry, bundle)
     if existing:
         return _unchanged(existing, bundle, artifact, removed)

@@ -14,10 +14,11 @@ import zlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
+from typing import cast
 
 from bundler.errors import ValidationFailed
 from bundler.model import artifact as oci
-from bundler.model.artifact import Artifact, Blob
+from bundler.model.artifact import Artifact, Blob, Profile
 from bundler.model.bundle import ValidatedBundle
 from bundler.model.finding import Finding
 from bundler.model.lock import ImageLock, ResolvedImage
@@ -25,23 +26,57 @@ from bundler.model.project import Environment, Project
 from bundler.model.reference import Digest
 
 
-def pack(project: Project, bundle: ValidatedBundle) -> Artifact:
+def pack(project: Project, bundle: ValidatedBundle, profile: Profile = "oci") -> Artifact:
     """The artifact of a bundle (docs/bundle-format.md). Raises ValidationFailed beyond limits."""
-    content = tar(bundle.files)
-    document = compact_json(release_document(project, bundle, Digest.of(content)))
+    tarred = tar(bundle.files)
+    content = Blob.of(oci.CONTENT_LAYER, gzip(tarred), title="manifests.tar.gz")
+    document = release_document(project, bundle, Digest.of(tarred))
+    annotations = _annotations(project, bundle)
+    if profile == "compat":
+        artifact = _compat(content, document, annotations)
+    else:
+        artifact = _standard(content, compact_json(document), annotations)
+    _check_limits(bundle.files, (artifact.config, content))
+    return artifact
+
+
+def _standard(content: Blob, document: bytes, annotations: Mapping[str, str]) -> Artifact:
     config = Blob.of(oci.RELEASE_CONFIG, document)
-    layers = (
-        Blob.of(oci.CONTENT_LAYER, gzip(content), title="manifests.tar.gz"),
-        Blob.of(oci.RELEASE_DOCUMENT, document, title="release.json"),
-    )
-    _check_limits(bundle.files, (config, layers[0]))
+    layers = (content, Blob.of(oci.RELEASE_DOCUMENT, document, title="release.json"))
+    return _artifact(config, layers, {"artifactType": oci.RELEASE_ARTIFACT}, annotations)
+
+
+def _compat(
+    content: Blob, document: Mapping[str, object], annotations: Mapping[str, str]
+) -> Artifact:
+    """For registries that know images only: the document is an image's configuration too."""
+    image = {
+        "architecture": "unknown",
+        "os": "unknown",
+        "rootfs": {"type": "layers", "diff_ids": [_content_digest(document)]},
+    }
+    config = Blob.of(oci.IMAGE_CONFIG, compact_json({**document, **image}))
+    marked = {**annotations, oci.ARTIFACT_TYPE: oci.RELEASE_ARTIFACT}
+    return _artifact(config, (content,), {}, marked)
+
+
+def _content_digest(document: Mapping[str, object]) -> str:
+    return cast("Mapping[str, str]", document["content"])["tar"]
+
+
+def _artifact(
+    config: Blob,
+    layers: tuple[Blob, ...],
+    kind: Mapping[str, str],
+    annotations: Mapping[str, str],
+) -> Artifact:
     manifest = {
         "schemaVersion": 2,
         "mediaType": oci.MANIFEST,
-        "artifactType": oci.RELEASE_ARTIFACT,
+        **kind,
         "config": config.descriptor.as_dict(),
         "layers": [layer.descriptor.as_dict() for layer in layers],
-        "annotations": _annotations(project, bundle),
+        "annotations": annotations,
     }
     return Artifact(Blob.of(oci.MANIFEST, compact_json(manifest)), config, layers)
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from bundler.errors import CouldNotCheck
 from bundler.model.artifact import Artifact
 from bundler.model.reference import ArtifactReference, Repository
 from bundler.ports import ArtifactWriter
+
+REFUSED_TYPES = "MANIFEST_INVALID"
+"""What registries with a list of allowed media types answer (distribution-spec, error codes)."""
+COMPAT_HINT = "if it takes images only, as GitLab's does: bundler publish --oci-profile compat"
 
 
 def push(
     writer: ArtifactWriter, repository: Repository, artifact: Artifact, version: str
 ) -> ArtifactReference:
     """Publish an artifact under a version. Raises VersionExists for other content there."""
-    writer.push(repository, artifact)
+    try:
+        writer.push(repository, artifact)
+    except CouldNotCheck as error:
+        if REFUSED_TYPES in error.message:
+            raise CouldNotCheck(error.message, hint=COMPAT_HINT) from error
+        raise
     writer.tag(repository, artifact, version)
     return ArtifactReference(repository, version, artifact.digest)
