@@ -67,8 +67,8 @@ class SourceReader(Protocol):
         """For each path its files, sorted by path; empty where the tree has no such path."""
         ...
 
-    def lfs_pointers(self, commit: str, paths: Sequence[str]) -> tuple[str, ...]:
-        """Files among the paths that are git-LFS pointers instead of content."""
+    def lfs_pointers(self, commit: str, inputs: Sequence[Input]) -> tuple[str, ...]:
+        """Files among the inputs that are git-LFS pointers instead of content."""
         ...
 
     def exported(self, commit: str) -> AbstractContextManager[PurePath]:
@@ -245,6 +245,10 @@ class ContentWriter(Protocol):
         API. The same digest under the tag already is success. Raises VersionExists, as `tag`.
         """
         ...
+
+
+class ContentRegistry(ContentReader, ContentWriter, Protocol):
+    """Both directions."""
 
 
 # --- rendering and schemas ----------------------------------------------------------------------

@@ -213,7 +213,7 @@ def waiting(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     ) as process:  # fmt: skip
         try:
             assert process.stderr is not None
-            assert any(line.startswith("waiting for 1 image (web)") for line in process.stderr)
+            assert any(line.startswith("waiting for 1 service (web)") for line in process.stderr)
             yield process
         finally:
             process.kill()
@@ -270,3 +270,98 @@ def test_a_setting_of_the_environment_that_makes_no_sense_is_told(
         result = bundler("resolve", "v1.0.0", "--repo", "shop", **setting)
         assert result.exit_code == 2, setting
         assert result.stderr.startswith("error: ")
+
+
+# --- what a new user meets ----------------------------------------------------------------------
+
+OVERLAY = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: web}, {name: proxy, image: nginx}]}
+"""
+ENVIRONMENTS = "\nenvironments: {prod: {kustomize: overlays/prod, namespace: shop}}"
+
+
+def make_deployed(folder: Path, images: str = "", services: str = "  web: {path: web}") -> str:
+    return make_project(
+        folder,
+        services + ENVIRONMENTS,
+        images,
+        **{
+            "web/f": "0",
+            "overlays/prod/kustomization.yaml": "resources: [web.yaml]",
+            "overlays/prod/web.yaml": OVERLAY,
+        },
+    )
+
+
+@pytest.mark.requirement("B-52")
+@pytest.mark.parametrize("declared", ["nginx", "nginx:latest", "docker.io/library/nginx:*"])
+def test_a_third_party_image_without_a_tag_is_published_as_it_is_declared(
+    bundler: Bundler, checked: Checked, tmp_path: Path, declared: str
+) -> None:
+    lookup = (
+        '"docker.io/library": "ocidir://../hub", registry.example.com/shop: "ocidir://../images"'
+    )
+    commit = make_deployed(tmp_path, f', external: ["{declared}"]')
+    text = (tmp_path / "shop/bundler.yaml").exists()
+    assert not text  # only in git: what is published is the tag's tree
+    project = git(tmp_path / "shop", "show", "v1.0.0:bundler.yaml")
+    changed = project.replace('lookup: "ocidir://../images"', f"lookup: {{{lookup}}}")
+    blob = git(tmp_path / "shop", "hash-object", "-w", "--stdin", stdin=changed.encode())
+    git(tmp_path / "shop", "read-tree", "v1.0.0")
+    git(tmp_path / "shop", "update-index", "--cacheinfo", f"100644,{blob},bundler.yaml")
+    tree = git(tmp_path / "shop", "write-tree")
+    new = git(tmp_path / "shop", "commit-tree", tree, "-p", commit, "-m", "lookup")
+    git(tmp_path / "shop", "update-ref", "refs/heads/main", new)
+    git(tmp_path / "shop", "tag", "-f", "v1.0.0", new)
+    add_image(tmp_path, "web", {commit: "0"})
+    [nginx] = add_image(tmp_path, "../hub/nginx", {"latest": "nginx"}).values()
+    value = checked("result-publish", bundler("publish", "v1.0.0", "--repo", "shop", "-o", "json"))
+    assert value["external"] == {"nginx": {"digest": nginx}}
+
+
+def test_a_release_needs_an_environment(bundler: Bundler, tmp_path: Path) -> None:
+    commit = make_project(tmp_path, "  web: {path: web}", **{"web/f": "0"})
+    add_image(tmp_path, "web", {commit: "0"})
+    assert bundler("resolve", "v1.0.0", "--repo", "shop").exit_code == 0
+    refused = bundler("publish", "v1.0.0", "--repo", "shop", "-o", "json")
+    assert (refused.exit_code, refused.error["code"]) == (2, "project-file-invalid")
+
+
+def test_a_git_lfs_pointer_that_is_ignored_is_no_input(bundler: Bundler, tmp_path: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12\n"
+    services = '  web: {path: web, ignore: ["*.bin"]}'
+    commit = make_project(tmp_path, services, **{"web/f": "0", "web/model.bin": pointer})
+    add_image(tmp_path, "web", {commit: "0"})
+    assert bundler("resolve", "v1.0.0", "--repo", "shop").exit_code == 0
+
+
+def test_a_branch_is_told_apart_from_a_tag_that_is_not_there(
+    bundler: Bundler, tmp_path: Path
+) -> None:
+    make_project(tmp_path, "  web: {path: web}", **{"web/f": "0"})
+    result = bundler("resolve", "main", "--repo", "shop")
+    assert "main is a branch; a release is a tag" in result.stderr
+
+
+def test_each_service_that_could_not_be_asked_for_is_named_and_the_hint_stands_once(
+    bundler: Bundler, tmp_path: Path
+) -> None:
+    closed = ', lookup: "oci://127.0.0.1:9/shop"'
+    text = PROJECT.replace(', lookup: "ocidir://../images"', "")
+    services = "  web: {path: web}\n  cart: {path: web}"
+    files = {"bundler.yaml": text % (closed, services), "web/f": "0"}
+    make_history(tmp_path / "shop", [NewCommit(files)])
+    git(tmp_path / "shop", "tag", "v1.0.0")
+    result = bundler("resolve", "v1.0.0", "--repo", "shop")
+    assert result.exit_code == 6
+    assert "2 of 2 services could not be asked for" in result.stderr
+    assert all(
+        f"✗ {name}: 127.0.0.1:9 does not answer" in result.stderr for name in ("cart", "web")
+    )

@@ -66,6 +66,7 @@ def test_ignored_tags_are_told_by_every_command(
     assert checked(f"result-{command}", result) == {
         "release": {"tag": "nightly"},
         "status": "ignored",
+        "reason": "it is no semantic version such as v1.2.3",
     }
 
 
@@ -77,6 +78,6 @@ def test_help_names_every_command(bundler: Bundler) -> None:
     text = bundler("--help").stdout
     for command in (
         "resolve", "render", "validate", "publish", "list", "inspect", "pull", "apply", "status",
-        "history", "affected", "init",
+        "history", "affected", "init", "copy", "save", "load",
     ):  # fmt: skip
         assert f"\n  {command} " in text

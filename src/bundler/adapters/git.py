@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from bundler.adapters import git_history, git_lines, git_revisions
 from bundler.adapters.git_errors import git_missing
-from bundler.adapters.git_inputs import ROOT
+from bundler.adapters.git_inputs import ROOT, ignored_by
 from bundler.adapters.git_process import Git, environment
 from bundler.errors import RenderFailed, SourceInvalid
 from bundler.model.commits import CommitSummary
@@ -90,6 +90,8 @@ class GitRepository:
 
     def _tag_hint(self, tag: ReleaseTag) -> str:
         listed = self._git.output("for-each-ref", "--format=%(refname:strip=2)", "refs/tags")
+        if git_revisions.verified(self._git, f"refs/heads/{tag}"):
+            return f"{tag} is a branch; a release is a tag, such as: git tag v1.0.0 {tag}"
         near = get_close_matches(tag.name, listed.decode(errors="replace").split(), n=1)
         if near:
             return f"did you mean {near[0]}?"
@@ -219,10 +221,15 @@ class GitRepository:
                 return
             self._git.told(missing, "fetch", *quiet, "--filter=blob:none", "--stdin", remote)
 
-    def lfs_pointers(self, commit: str, paths: Sequence[str]) -> tuple[str, ...]:
+    def lfs_pointers(self, commit: str, inputs: Sequence[Input]) -> tuple[str, ...]:
         self._fetch_missing(commit)
+        entries = self.entries(commit, sorted({each.path for each in inputs}))
         found = {
-            e.object_id: e.path for group in self.entries(commit, paths).values() for e in group
+            entry.object_id: entry.path
+            for each in inputs
+            for ignored in [ignored_by(each.ignore)]
+            for entry in entries[each.path]
+            if ignored is None or not ignored(entry.path)
         }
         sizes = self._git.told(found, "cat-file", "--batch-check=%(objectname) %(objectsize)")
         small = [

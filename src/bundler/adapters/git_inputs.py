@@ -63,7 +63,7 @@ class Places:
             (number, path, i) for number, i in enumerate(inputs) for path in (i.path, *i.former)
         )
         places = [
-            _Place(number, path, owner, i.path, _ignored(i.ignore))
+            _Place(number, path, owner, i.path, ignored_by(i.ignore))
             for number, (owner, path, i) in enumerate(each)
         ]
         empty = cls(places, tree, {})
@@ -186,7 +186,7 @@ def _listed(
         yield path.decode("utf-8", "surrogateescape"), mode + b" " + object_id
 
 
-def _ignored(patterns: Sequence[str]) -> Ignored | None:
+def ignored_by(patterns: Sequence[str]) -> Ignored | None:
     """Whether a path is ignored, by gitignore's grammar; None without patterns.
 
     Unlike git, a file that `!` takes back counts even where its whole folder is ignored: an image

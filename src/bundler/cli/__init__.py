@@ -122,7 +122,8 @@ def _usage(error: TyperException, arguments: list[str]) -> int:
     output.FORMAT.set(_format_asked_for(arguments))
     context = getattr(error, "ctx", None)
     hint = f"{context.command_path} --help shows what it takes" if context else None
-    output.show_error(UsageError(error.format_message(), hint=hint))
+    words = error.format_message().replace("Value error, ", "")  # pydantic's, below typer
+    output.show_error(UsageError(words, hint=hint))
     return UsageError.exit_code
 
 

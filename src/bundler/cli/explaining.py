@@ -64,8 +64,11 @@ def _candidates(told: Explanation) -> Iterator[str]:
     if count == 0:
         yield "No commit is known."
         return
-    plural = "s have" if count > 1 else " has"
-    yield f"{count} commit{plural} exactly these inputs, in the order of asking:"
+    if told.service.paths:
+        plural = "s have" if count > 1 else " has"
+        yield f"{count} commit{plural} exactly these inputs, in the order of asking:"
+    else:
+        yield "Its commit:"
     for candidate in told.candidates[:_SHOWN]:
         yield f"  {short(candidate.commit)}  {_commit(told, candidate)}"
     if count > _SHOWN:

@@ -136,11 +136,13 @@ def error_value(error: BundlerError) -> dict[str, Any]:
 
 
 def show_findings(findings: Iterable[Finding]) -> None:
+    told: set[str] = set()
     for finding in sorted(findings, key=lambda finding: finding.severity != "error"):
         mark = coloured("✗", "red") if finding.severity == "error" else coloured("!", "yellow")
         note(f"  {mark} {printable(str(finding))}  [{finding.rule}]")
-        if finding.hint:
+        if finding.hint and finding.hint not in told:
             note(f"      {coloured(printable(finding.hint), 'dim')}")
+            told.add(finding.hint)
 
 
 def table(rows: Sequence[Sequence[object]], heads: Sequence[str] = ()) -> list[str]:

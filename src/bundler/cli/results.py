@@ -111,7 +111,11 @@ def published_lines(published: Published) -> Iterator[str]:
 
 
 def ignored_value(ignored: Ignored) -> dict[str, Any]:
-    return {"release": {"tag": ignored.tag.name}, "status": "ignored"}
+    return {
+        "release": {"tag": ignored.tag.name},
+        "status": "ignored",
+        "reason": ignored.reason,
+    }
 
 
 def ignored_lines(ignored: Ignored) -> Iterator[str]:

@@ -49,8 +49,10 @@ def draft_images(
         told = f"{PLACEHOLDER_HOST}/{project}"
         checks.append(Check("", "", f"images.registry: {told} is a placeholder"))
     image = {} if registry else _images(spelled, told)
-    external = sorted({str(ref) for ref in found if ref.name not in service_of})
-    checks += _checks_of(external, told)
+    others = {str(ref): ref.name for ref in found if ref.name not in service_of}
+    own = sorted(text for text, name in others.items() if name.startswith(f"{told}/"))
+    external = sorted(others.keys() - set(own))
+    checks += _checks_of(external, own)
     return DraftedImages(
         told, image, _names(spelled, image, told), tuple(external), service_of, tuple(checks)
     )
@@ -131,9 +133,10 @@ def _names(
     return {service: names for service, names in further.items() if names}
 
 
-def _checks_of(external: Sequence[str], registry: str) -> Iterable[Check]:
-    if own := [image for image in external if image.startswith(f"{registry}/")]:
-        yield Check("", "", f"which service these images are, as no Dockerfile is: {listed(own)}")
+def _checks_of(external: Sequence[str], own: Sequence[str]) -> Iterable[Check]:
+    if own:
+        message = f"which services these images of yours are, as no Dockerfile is: {listed(own)}"
+        yield Check("", "", f"{message}: their paths, a submodule, or a repository of their own")
     moving = [image for image in external if _moves(image)]
     if moving:
         message = f"third-party images without a fixed tag change under a release: {listed(moving)}"

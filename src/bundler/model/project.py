@@ -248,10 +248,11 @@ class Project:
 
 
 def _matches(image: ImageReference, globs: Iterable[str]) -> bool:
-    """Whether a glob means an image, as it is written or with its full name.
+    """Whether a glob means an image, as it is written or with its full name and tag.
 
     A digest behind the tag is no matter of the declaration.
     """
     plain = replace(image, digest=None) if image.tag else image
-    spellings = {str(x) for x in (image, image.normalized, plain, plain.normalized)}
+    tagged = plain if plain.tag or plain.digest else replace(plain, tag="latest")
+    spellings = {str(x) for x in (image, image.normalized, plain, plain.normalized, tagged)}
     return any(fnmatchcase(text, glob) for glob in globs for text in spellings)

@@ -59,7 +59,8 @@ def explain(
     error: BundlerError | None = None
     try:
         found = find_image(service, commits, replace(asking, on_attempt=attempts.append))
-        image, warnings = resolved(service, found, entries), found.findings
+        image = resolved(service, found, entries)
+        warnings = (*found.findings, *commits.moving())
     except BundlerError as failure:
         error = failure_of(service, failure)
     candidates, tree_digest = _candidates(commits, service)

@@ -205,6 +205,11 @@ def _branch_names(opened: OpenedRelease) -> tuple[str, ...]:
 
 def render_release(opened: OpenedRelease, lock: ImageLock, parts: Parts) -> RenderedBundle:
     """Raises RenderFailed, ToolMissing, CouldNotCheck or Unreachable (external images)."""
+    if not opened.project.environments:
+        raise ProjectFileInvalid(
+            f"{PROJECT_FILE} has no environment with a target: there is nothing to release",
+            hint="declare one under environments: an overlay and a namespace",
+        )
 
     def resolve_image(image: ImageReference) -> Digest:
         return resolve_external(image, opened.project, parts.images)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import Protocol
@@ -44,21 +44,27 @@ def declared_entries(project: Project, source: Source, commit: str) -> Entries:
     submodule or none, and git-LFS pointers; all of them.
     """
     declared = list(_declared(project))
+    others = frozenset(path for _, _, path in declared)
     entries = source.entries(commit, sorted({path for _, _, path in declared}))
     findings = [
         finding
         for pointer, kind, path in declared
-        if (finding := _check(pointer, kind, path, entries, source, commit))
+        if (finding := _check(pointer, kind, path, entries, others, source, commit))
     ]
-    inputs = sorted({each.path for each in all_inputs(project)})
     findings += [
-        Finding("lfs-pointer", "is a git-LFS pointer, not the content", file=path)
-        for path in source.lfs_pointers(commit, [path for path in inputs if entries[path]])
+        Finding(
+            "lfs-pointer",
+            "is a git-LFS pointer, not the content",
+            file=path,
+            hint="commit its content, or take it out of the inputs by a pattern under ignore",
+        )
+        for path in source.lfs_pointers(commit, all_inputs(project))
     ]
     if findings:
+        missing = any(finding.rule == "path-missing" for finding in findings)
         raise ProjectFileInvalid(
             "the tag's tree is not what the services are built from",
-            hint="correct the paths in bundler.yaml, which are folders or files, not globs",
+            hint="paths in bundler.yaml are folders or files, not globs" if missing else None,
             findings=findings,
         )
     return entries
@@ -82,6 +88,7 @@ def _check(
     expected: str,
     path: str,
     entries: Entries,
+    others: Collection[str],
     source: Source,
     commit: str,
 ) -> Finding | None:
@@ -89,7 +96,7 @@ def _check(
     itself = found[0] if len(found) == 1 and found[0].path == path else None
     is_submodule = itself is not None and itself.mode == MODE_SUBMODULE
     if not found:
-        hint = _nearest(path, source, commit)
+        hint = _nearest(path, others, source, commit)
         problem = ("path-missing", f"the tag's tree has no {path}", hint)
     elif itself and itself.mode == MODE_LINK:
         hint = "name the folder that it leads to: git keeps a link, not what is behind it"
@@ -113,15 +120,18 @@ def _check(
     )
 
 
-def _nearest(path: str, source: Source, commit: str) -> str | None:
-    """The folder or file that may be meant: beside the missing one, or of its name elsewhere."""
+def _nearest(path: str, others: Collection[str], source: Source, commit: str) -> str | None:
+    """The folder or file that may be meant: like the missing one, or of its name elsewhere.
+
+    Not one that is declared already: that is somebody else's.
+    """
     every = source.entries(commit, ["."])["."]
     for entry in every:
         if entry.mode == MODE_LINK and path.startswith(entry.path + "/"):
             return f"{entry.path} is a symbolic link: name the folder that it leads to"
     folders = {str(parent) for entry in every for parent in PurePosixPath(entry.path).parents}
     files = {entry.path for entry in every}
-    known = (folders | files if len(files) < MANY_FILES else folders) - {"."}
+    known = (folders | files if len(files) < MANY_FILES else folders) - {".", *others}
     name = PurePosixPath(path).name
     same_name = sorted(each for each in known if PurePosixPath(each).name == name)
     near = get_close_matches(path, known, n=1) or same_name[:1]

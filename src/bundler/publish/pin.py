@@ -65,10 +65,17 @@ def with_external_digests(
 
 
 def check_pins(
-    overlay: PinnedOverlay, project: Project, objects: Iterable[KubernetesObject]
+    overlay: PinnedOverlay,
+    project: Project,
+    objects: Iterable[KubernetesObject],
+    external: Mapping[str, Digest],
 ) -> Iterator[Finding]:
-    """What is wrong with the images of an overlay's objects, and the pins that nothing uses."""
+    """What is wrong with the images of an overlay's objects, and the pins that nothing uses.
+
+    `external` are the third-party images that have been pinned: reference as declared → digest.
+    """
     pinned = overlay.services
+    known = {str(ImageReference.parse(text).with_digest(d)) for text, d in external.items()}
     used: set[str] = set()
     mutable: set[str] = set()
     for obj in objects:
@@ -76,7 +83,9 @@ def check_pins(
             if use.image in pinned:
                 used.add(pinned[use.image])
                 continue
-            finding = _check_image(overlay, project, obj, use)
+            finding = None
+            if use.image not in known:
+                finding = _check_image(overlay, project, obj, use)
             if finding is None or use.image in mutable:
                 continue
             if finding.rule == "mutable-tag":

@@ -84,7 +84,7 @@ def _finished(
     ours = placed(overlay, project.name, lock, overlay.services, pinned)
     noticed = [
         replace(finding, file=finding.file or _file(overlay, finding, ours))
-        for finding in check_pins(overlay, project, ours)
+        for finding in check_pins(overlay, project, ours, lock.external)
     ]
     noticed += check_place(overlay, ours)
     return RenderedTarget(overlay.environment, overlay.target, ours), noticed

@@ -85,19 +85,20 @@ def resolve(
     answers = _ask_until_found(commits, asking)
     external = resolve_named(project, asking.images) if asking.named_externals else Externals()
     others = [_external_failure(text, error) for text, error in external.failures.items()]
-    total = len(project.services) + len(external.digests) + len(others)
+    total = len(project.services) + (len(external.digests) + len(others) if others else 0)
     _raise_for((*answers.failures, *others), total, "images" if others else "services")
     found = {name: answers.found[name] for name in sorted(answers.found)}
     services = {
         name: resolved(project.services[name], image, entries) for name, image in found.items()
     }
+    known = summaries(services, commits, source, asking.repositories, asking.tell)
     return ImageLock(
         revision,
         services,
         commits.libraries(),
         external.digests,
-        summaries=summaries(services, commits, source, asking.repositories, asking.tell),
-        warnings=(*_warnings(found), *commits.moving()),
+        summaries=known,
+        warnings=(*_warnings(found), *commits.moving(), *commits.unseen(known)),
     )
 
 
@@ -144,6 +145,12 @@ class Answers(NamedTuple):
     failures: tuple[Failure, ...]
 
     @property
+    def reason(self) -> str | None:
+        """Why something is not there, unless it is just missing."""
+        errors = (each.error for each in self.failures if isinstance(each.error, TryAgain))
+        return next((error.message for error in errors), None)
+
+    @property
     def may_come(self) -> bool:
         """Whether everything that failed could be found a while later."""
         waitable = (ImagesMissing, Unreachable, CouldNotCheck)
@@ -157,7 +164,9 @@ def _ask_until_found(commits: Commits, asking: Asking) -> Answers:
     """Ask for all; then, as long as it is worth waiting, again for those that are not there."""
     answers = _ask(commits, commits.project.services.values(), asking)
     pauses = asking.waiting.begin()
-    while answers.may_come and pauses.pause([each.name for each in answers.failures]):
+    while answers.may_come and pauses.pause(
+        [each.name for each in answers.failures], answers.reason
+    ):
         pending = [commits.project.services[each.name] for each in answers.failures]
         elsewhere = ask_elsewhere(pending, commits.revision, asking.repositories)
         commits = replace(commits, elsewhere={**commits.elsewhere, **elsewhere})
@@ -186,6 +195,10 @@ def _ask(commits: Commits, services: Iterable[Service], asking: Asking) -> Answe
     return Answers(found, tuple(failures))
 
 
+class _RefMissing(ImagesMissing):
+    """Not an image, but the commit that it would be of."""
+
+
 def find_image(service: Service, commits: Commits, asking: Asking) -> Found:
     """One service's image. Raises ImagesMissing, ImagesRefused, TryAgain, SourceInvalid."""
     place = commits.project.lookup.place(service.image)
@@ -197,8 +210,8 @@ def find_image(service: Service, commits: Commits, asking: Asking) -> Found:
     except Missing as error:
         raise ImagesMissing("no image", findings=[_missing(error)]) from error
     except RefMissing as error:
-        finding = Finding("ref-missing", str(error), hint="push it there, or correct ref")
-        raise ImagesMissing("no ref", findings=[finding]) from error
+        finding = Finding("ref-missing", str(error))
+        raise _RefMissing("no ref", findings=[finding]) from error
     refused = [finding for finding in found.findings if finding.severity == "error"]
     if refused:
         raise ImagesRefused("not acceptable", findings=refused)
@@ -251,14 +264,20 @@ _GRAVEST_FIRST = (
         ImagesRefused,
         (ImagesRefused, VerificationFailed),
         "have an image that is refused",
-        "the tags are on other images than they should be; nothing was pushed",
+        "an image that is not what its tag says has to be built again",
+    ),
+    _Kind(
+        ImagesMissing,
+        (_RefMissing,),
+        "have no such ref in their repository",
+        "push the tag there, or correct ref: a tag, a branch, or a commit's full id",
     ),
     _Kind(
         ImagesMissing,
         (ImagesMissing,),
         "have no image",
         "build the missing images (the develop flow does it for each commit), then run it "
-        "again; --wait-images 10m waits for builds that still run; nothing was pushed",
+        "again; --wait-images 10m waits for builds that still run",
     ),
     _Kind(
         SourceInvalid,
@@ -290,9 +309,8 @@ def _raise_for(failures: Sequence[Failure], total: int, what: str = "services") 
     if groups:
         kind, gravest = groups[0]
         message = "; ".join(f"{len(group)} of {total} {what} {k.matter}" for k, group in groups)
-        hint = kind.hint
+        hint = "; ".join(dict.fromkeys(k.hint for k, _ in groups))
         if issubclass(kind.raised, TryAgain):
-            message += f": {gravest[0].error.message}"
             hint = gravest[0].error.hint or hint
         findings = [each for _, group in groups for one in group for each in one.findings]
         raise kind.raised(message, hint=hint, findings=findings)

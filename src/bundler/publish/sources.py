@@ -103,6 +103,20 @@ class Commits:
             if other.is_branch
         )
 
+    def unseen(self, known: Mapping[str, CommitSummary]) -> tuple[Finding, ...]:
+        """Commit ids of other repositories that these did not show."""
+        return tuple(
+            Finding(
+                "commit-unknown",
+                f"{_place(self.project.services[name])} was not seen to have {other.commit}",
+                "warning",
+                service=name,
+                hint="ref must be the id of a commit there, not that of a tag object",
+            )
+            for name, other in self.elsewhere.items()
+            if other.commit == other.reference and other.commit not in known
+        )
+
 
 def _tagged_first(tagged: str, first: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
     rest = tuple(candidate for candidate in first if candidate.commit != tagged)

@@ -33,7 +33,7 @@ class Pauses:
         self._next = FIRST_PAUSE
         self._told: tuple[float, Sequence[str]] = (float("-inf"), ())
 
-    def pause(self, missing: Sequence[str]) -> bool:
+    def pause(self, missing: Sequence[str], reason: str | None = None) -> bool:
         """Wait a while for what is missing; False, at once, where the time is over.
 
         The last pause ends with the time, so that nothing is given up too early.
@@ -43,7 +43,8 @@ class Pauses:
         if left <= 0:
             return False
         if missing != self._told[1] or now - self._told[0] >= TOLD_EVERY:
-            self._waiting.tell(f"waiting for {_listed(missing)}; {_duration(left)} left")
+            why = f": {reason}" if reason else ""
+            self._waiting.tell(f"waiting for {_listed(missing)}; {_duration(left)} left{why}")
             self._told = (now, missing)
         self._waiting.sleep(min(self._next, left))
         self._next = min(self._next * 1.5, LONGEST_PAUSE)
@@ -51,7 +52,7 @@ class Pauses:
 
 
 def _listed(names: Sequence[str]) -> str:
-    count = f"{len(names)} image{'s' if len(names) > 1 else ''}"
+    count = f"{len(names)} service{'s' if len(names) > 1 else ''}"
     more = ", …" if len(names) > _SHOWN else ""
     return f"{count} ({', '.join(names[:_SHOWN])}{more})"
 

@@ -222,7 +222,7 @@ def test_a_partial_clone_whose_remote_is_gone_says_that_it_is_out_of_reach(
     commit = partial_clone(tmp_path, left_out)
     repository = GitRepository(tmp_path / "clone")
     asked: list[Callable[[], object]] = [
-        lambda: repository.lfs_pointers(commit, ["d"]),
+        lambda: repository.lfs_pointers(commit, [Input("d")]),
         lambda: repository.read(commit, "d/f"),
         lambda: repository.exported(commit).__enter__(),
     ]
@@ -254,7 +254,7 @@ def test_a_partial_clone_fetches_what_it_lacks_at_once_and_silently(
     git(tmp_path, "clone", "--quiet", "--no-checkout", f"--filter={left_out}", source, "clone")
     monkeypatch.setenv("GIT_TRACE", str(tmp_path / "trace"))
     repository = GitRepository(tmp_path / "clone")
-    assert repository.lfs_pointers(commit, ["d"]) == ()
+    assert repository.lfs_pointers(commit, [Input("d")]) == ()
     with repository.exported(commit) as root:
         assert {path.name for path in Path(root, "d").iterdir()} == {str(n) for n in range(20)}
     assert (tmp_path / "trace").read_text().count("built-in: git fetch ") == fetches

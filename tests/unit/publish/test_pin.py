@@ -31,7 +31,7 @@ def overlay(of: Project, env: Environment) -> PinnedOverlay:
 def check(*objects: KubernetesObject, env: Environment | None = None) -> list[Finding]:
     env = env or environment()
     shop = project(env)
-    return list(check_pins(overlay(shop, env), shop, objects))
+    return list(check_pins(overlay(shop, env), shop, objects, {}))
 
 
 def cart_and_orders(*more: str) -> tuple[dict[str, Any], ...]:

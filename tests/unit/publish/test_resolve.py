@@ -290,11 +290,11 @@ def test_a_path_that_is_missing_suggests_the_one_that_may_be_meant(
     tmp_path: Path, images: InMemoryRegistry
 ) -> None:
     made = history(tmp_path)
-    project = with_service(service("cart", paths=("carts", "lib/money", "zzz")))
+    project = with_service(service("cart", paths=("carts", "doc", "zzz")))
     with pytest.raises(ProjectFileInvalid) as raised:
         resolved(tmp_path, made[0], images, project)
     hints = [finding.hint for finding in raised.value.findings]
-    assert hints == ["did you mean cart?", "did you mean libs/money?", None]
+    assert hints == ["did you mean cart?", "did you mean docs?", None]
 
 
 def test_a_path_that_is_a_symbolic_link_is_refused(
@@ -503,8 +503,8 @@ def test_waiting_ends_when_the_last_image_has_come(
     lock = resolved(tmp_path, made[0], images, waiting=clock.waiting(600))
     assert set(lock.services) == {"cart", "web"}
     assert 100 <= clock.now < 150
-    assert clock.told[0] == "waiting for 2 images (cart, web); 10m00s left"
-    assert any(line.startswith("waiting for 1 image (cart); ") for line in clock.told)
+    assert clock.told[0] == "waiting for 2 services (cart, web); 10m00s left"
+    assert any(line.startswith("waiting for 1 service (cart); ") for line in clock.told)
 
 
 @pytest.mark.requirement("B-45")
