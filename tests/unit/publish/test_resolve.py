@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bundler.adapters.content_cache import CachedImages, ContentCache
 from bundler.adapters.git import GitRepository
 from bundler.errors import (
     AccessRefused,
@@ -558,3 +559,27 @@ def test_a_third_party_digest_that_nobody_has_is_missing(
     with pytest.raises(ImagesMissing, match="1 of 3 images have no image") as raised:
         resolved(tmp_path, made[0], images, project, named_externals=True)
     assert [finding.rule for finding in raised.value.findings] == ["external-image-missing"]
+
+
+# --- again --------------------------------------------------------------------------------------
+
+
+def test_resolving_again_asks_only_for_what_may_have_changed(
+    tmp_path: Path, images: InMemoryRegistry
+) -> None:
+    made = history(tmp_path / "shop", {"cart/f": "1"})
+    images.put_image(place("web"), made[0], labels={REVISION: made[0]})
+    images.put_image(place("cart"), made[1], labels={REVISION: made[1]})
+    project = replace(SHOP, revision_label=RevisionLabel(), external_platforms=("linux/amd64",))
+
+    def requests() -> dict[str, int]:
+        images.requests.clear()
+        kept = CachedImages(images, ContentCache(tmp_path / "cache"))
+        asking = Asking(kept, InMemoryRepositories())
+        revision = SourceRevision(ReleaseTag("v1.0.0"), made[1], 0)
+        lock = resolve(project, revision, GitRepository(tmp_path / "shop"), asking)
+        assert lock.warnings == ()
+        return dict(images.requests)
+
+    assert requests() == {"resolve": 2, "manifest": 2, "blob": 2}
+    assert requests() == {"resolve": 2}  # a tag may have been moved; what is under a digest not
