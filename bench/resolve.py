@@ -7,9 +7,7 @@ with 25 ms added to each request, and kbld where it is on PATH. Each run is a pr
 
 from __future__ import annotations
 
-import asyncio
 import json
-import multiprocessing
 import os
 import shutil
 import statistics
@@ -17,15 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+from bench.slow_line import slow_line  # noqa: E402
 
 from bundler.adapters.docker_credentials import DockerCredentials  # noqa: E402
 from bundler.adapters.oci_registry import OciRegistry  # noqa: E402
@@ -108,88 +105,6 @@ def deployments(host: str, commits: Sequence[str]) -> str:
     return "".join(f"---\n{json.dumps(document)}\n" for document in documents)
 
 
-# --- a slow line --------------------------------------------------------------------------------
-
-
-class _Forward(asyncio.Protocol):
-    """One direction of a connection: passes on what comes, each piece after the delay."""
-
-    def __init__(self, delay: float, peer: asyncio.Transport | None = None) -> None:
-        self.delay = delay
-        self.peer = peer
-        self.transport: asyncio.Transport | None = None
-        self._early: deque[bytes] = deque()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        if self.delay:
-            asyncio.get_running_loop().call_later(self.delay, self._pass_on, data)
-        else:
-            self._pass_on(data)
-
-    def _pass_on(self, data: bytes) -> None:
-        if self.peer is None:
-            self._early.append(data)
-        elif not self.peer.is_closing():
-            self.peer.write(data)
-
-    def connect(self, peer: asyncio.Transport) -> None:
-        self.peer = peer
-        while self._early:
-            peer.write(self._early.popleft())
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        if self.peer:
-            self.peer.close()
-
-
-class _Accept(_Forward):
-    """The client's side: opens the way to the registry. A request is one piece, so is late once."""
-
-    def __init__(self, delay: float, port: int) -> None:
-        super().__init__(delay)
-        self._port = port
-        self._opening: asyncio.Task[None] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._opening = asyncio.get_running_loop().create_task(self._open())
-
-    async def _open(self) -> None:
-        loop = asyncio.get_running_loop()
-        back, _ = await loop.create_connection(
-            lambda: _Forward(0, self.transport), "127.0.0.1", self._port
-        )
-        self.connect(back)
-
-
-def _run_line(port: int, ready: Connection) -> None:
-    async def serve() -> None:
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: _Accept(LATENCY, port), "127.0.0.1", 0)
-        ready.send(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-
-    asyncio.run(serve())
-
-
-@contextmanager
-def slow_line(host: str) -> Iterator[str]:
-    """A host that is the given one with a delay before each request."""
-    ours, theirs = multiprocessing.Pipe()
-    port = int(host.rpartition(":")[2])
-    process = multiprocessing.get_context("spawn").Process(target=_run_line, args=(port, theirs))
-    process.start()
-    try:
-        yield f"127.0.0.1:{ours.recv()}"
-    finally:
-        process.terminate()
-        process.join()
-
-
 # --- measuring ----------------------------------------------------------------------------------
 
 
@@ -229,7 +144,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as place,
         Distribution() as registry,
-        slow_line(registry.host) as far,
+        slow_line(registry.host, LATENCY) as far,
     ):
         folder = Path(place)
         commits = make_repository(folder / "shop", registry.host, far)

@@ -20,7 +20,7 @@ import pytest
 
 from tools.build import binary_path
 from tools.control_plane import ControlPlane
-from tools.registries import Distribution, ReferrersRegistry
+from tools.registries import Distribution, DockerRegistry, ReferrersRegistry
 from tools.server_process import ServerError, wait_until
 
 START, STOP = "start", "stop"
@@ -128,6 +128,13 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
 def distribution() -> Iterator[Distribution]:
     """A registry without the referrers API, open to everybody; its repositories are shared."""
     with Distribution() as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def docker_registry() -> Iterator[DockerRegistry]:
+    """Docker's registry 2.8, open to everybody; its repositories are shared."""
+    with DockerRegistry() as registry:
         yield registry
 
 

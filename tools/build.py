@@ -158,6 +158,15 @@ PROGRAMS = (
         version_arguments=(),
     ),
     Program(
+        name="docker-registry",
+        version="v2.8.3+incompatible",
+        package=OWN_SOURCE,
+        binary="docker-registry",
+        pinned_in="docker-registry",
+        module="github.com/docker/distribution",
+        version_arguments=(),
+    ),
+    Program(
         name="etcd",
         version="v3.7.3",
         package="go.etcd.io/etcd/server/v3",
@@ -182,7 +191,13 @@ CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-sche
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "demo": ("kustomize",),
     "cluster": ("kustomize", *CONTROL_PLANE),
-    "test": ("kustomize", "distribution", "referrers-registry", *CONTROL_PLANE),
+    "test": (
+        "kustomize",
+        "distribution",
+        "referrers-registry",
+        "docker-registry",
+        *CONTROL_PLANE,
+    ),
     "all": tuple(name for name in PROGRAM if name != "cosign"),
     "all-optional": tuple(PROGRAM),
 }
@@ -393,7 +408,7 @@ def print_programs() -> None:
     for program in PROGRAMS:
         state = "present" if is_present(program, cached(program)) else "-"
         groups = " ".join(group for group, members in GROUPS.items() if program.name in members)
-        print(f"{program.name:24} {program.version:9} {state:8} {groups}")
+        print(f"{program.name:24} {program.version:20} {state:8} {groups}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -413,7 +428,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.names:
             for program in select(options.names):
                 started = time.monotonic()
-                print(f"{program.name:24} {program.version:9} ", end="", flush=True)
+                print(f"{program.name:24} {program.version:20} ", end="", flush=True)
                 how = ensure(program)
                 print(f"{how} in {time.monotonic() - started:.1f} s")
         else:

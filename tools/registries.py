@@ -4,7 +4,7 @@
     python3 tools/registries.py distribution --port 5000   run one until ctrl-c
     python3 tools/registries.py referrers-registry
 
-The programs come from `python3 tools/build.py distribution referrers-registry`.
+The programs come from `python3 tools/build.py distribution referrers-registry docker-registry`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 if not __package__:  # run as a command
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -86,15 +86,30 @@ class Registry(ABC):
             connection.close()
 
 
+class TokenAccess(NamedTuple):
+    """Whose tokens a registry takes, in the words of its configuration."""
+
+    realm: str
+    service: str
+    issuer: str
+    rootcertbundle: str
+
+
 class Distribution(Registry):
-    """CNCF distribution: deletes, and basic authentication if asked; has no referrers API."""
+    """CNCF distribution: deletes, and authentication if asked; has no referrers API."""
 
     program = "distribution"
 
-    def __init__(self, port: int | None = None, htpasswd: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        port: int | None = None,
+        htpasswd: tuple[str, str] | None = None,
+        tokens: TokenAccess | None = None,
+    ) -> None:
         super().__init__(port)
         self.htpasswd = htpasswd
-        """The only user and password, or None: then everybody may do everything."""
+        """The only user and password; without it and without tokens everybody may do all."""
+        self.tokens = tokens
 
     def arguments(self) -> list[str]:
         configuration: dict[str, Any] = {
@@ -104,16 +119,25 @@ class Distribution(Registry):
                 "filesystem": {"rootdirectory": str(self.directory / "storage")},
                 "delete": {"enabled": True},
             },
-            "http": {"addr": self.host},
+            # relative: right behind a proxy that ends TLS too
+            "http": {"addr": self.host, "relativeurls": True},
         }
         if self.htpasswd:
             user, password = self.htpasswd
             users = self.directory / "htpasswd"
             users.write_text(f"{user}:{bcrypt(password)}\n")
             configuration["auth"] = {"htpasswd": {"realm": "registry", "path": str(users)}}
+        if self.tokens:
+            configuration["auth"] = {"token": self.tokens._asdict()}
         path = self.directory / "config.yml"
         path.write_text(json.dumps(configuration))  # JSON is YAML
         return ["serve", str(path)]
+
+
+class DockerRegistry(Distribution):
+    """Docker's registry 2.8, the ancestor of distribution, as Linux distributions still have it."""
+
+    program = "docker-registry"
 
 
 class ReferrersRegistry(Registry):
@@ -139,7 +163,7 @@ def bcrypt(password: str) -> str:
 
 
 REGISTRIES: dict[str, type[Registry]] = {
-    registry.program: registry for registry in (Distribution, ReferrersRegistry)
+    registry.program: registry for registry in (Distribution, DockerRegistry, ReferrersRegistry)
 }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, cast
 
-from bundler.errors import NotFound, TryAgain, VerificationFailed
+from bundler.errors import NotFound, TryAgain, UsageError, VerificationFailed
 from bundler.manifests import read_json
 from bundler.model import artifact as oci
 from bundler.model.artifact import Descriptor
@@ -18,6 +18,7 @@ from bundler.model.bundle import ReleaseDocument
 from bundler.model.lock import ImageLock, ResolvedImage, ResolvedMigrations
 from bundler.model.reference import ArtifactReference, Digest, InvalidReference, Repository
 from bundler.model.release import SemVer, SourceRevision
+from bundler.model.relocation import LockedImages
 from bundler.parallel import threads
 from bundler.ports import ArtifactReader, DocumentSchemas
 
@@ -59,14 +60,23 @@ class Listed:
         }
 
 
+@dataclass(frozen=True)
+class Listing:
+    """Versions of a deploy registry, newest first."""
+
+    versions: tuple[Listed, ...]
+    older: int = 0
+    """Tags that were not looked at."""
+
+
 def find(reader: ArtifactReader, reference: ArtifactReference) -> Manifest:
     """The manifest behind a reference; a tag is resolved to its digest once, here.
 
     Raises NotFound, VerificationFailed (not ours), Unreachable, CouldNotCheck.
     """
-    digest = reference.digest
-    if digest is None:
-        digest = reader.resolve(reference.repository, reference.tag or "latest")
+    if reference.tag is None and reference.digest is None:
+        reference = only_version(reader, reference.repository)
+    digest = reference.digest or reader.resolve(reference.repository, str(reference.tag))
     if digest is None:
         raise NotFound(
             f"{reference}: no such version in the deploy registry",
@@ -74,6 +84,20 @@ def find(reader: ArtifactReader, reference: ArtifactReference) -> Manifest:
         )
     exact = ArtifactReference(reference.repository, reference.tag, digest)
     return parse_manifest(exact, reader.manifest(reference.repository, digest))
+
+
+def only_version(reader: ArtifactReader, repository: Repository) -> ArtifactReference:
+    """The one bundle of a place that holds no more. Raises NotFound, UsageError (several)."""
+    listing = list_versions(reader, repository)
+    if not listing.versions:
+        raise NotFound(f"{repository} holds no release bundle")
+    newest, *others = listing.versions
+    if others:
+        raise UsageError(
+            f"{repository} holds {len(listing.versions)} versions",
+            hint=f"add one: {repository.path}:{newest.version}",
+        )
+    return ArtifactReference(repository, newest.version, newest.digest)
 
 
 def _hint(reader: ArtifactReader, reference: ArtifactReference) -> str:
@@ -172,6 +196,14 @@ def image_lock(document: ReleaseDocument, revision: SourceRevision) -> ImageLock
     )
 
 
+def locked_images(reference: ArtifactReference, document: ReleaseDocument) -> LockedImages:
+    """The images that a release pins, as names of places. Raises VerificationFailed."""
+    try:
+        return LockedImages(cast("Mapping[str, Any]", document.value))
+    except InvalidReference as error:
+        raise VerificationFailed(f"{reference}: malformed release document: {error}") from error
+
+
 def _locked(image: Mapping[str, Any]) -> ResolvedImage:
     migrations = image.get("migrations")
     return ResolvedImage(
@@ -200,9 +232,15 @@ def versions(tags: Iterable[str]) -> list[str]:
 
 
 def list_versions(
-    reader: ArtifactReader, repository: Repository, parallel: int = 16
-) -> list[Listed]:
-    """All bundles of a deploy registry, newest version first. Other artifacts are left out."""
+    reader: ArtifactReader,
+    repository: Repository,
+    limit: int | None = None,
+    parallel: int = 16,
+) -> Listing:
+    """The bundles of a deploy registry, newest version first. Other artifacts are left out.
+
+    With a `limit` only the newest are looked at: a tag list says nothing of what is behind it.
+    """
 
     def look(version: str) -> Listed | None:
         try:
@@ -213,6 +251,13 @@ def list_versions(
         commit = annotations.get(oci.REVISION, "").rpartition(":")[2]
         return Listed(version, manifest.digest, annotations.get(oci.CREATED, ""), commit)
 
+    names = versions(reader.tags(repository))
+    listed: list[Listed] = []
+    seen = 0
     with threads(parallel) as pool:
-        found = pool.map(look, versions(reader.tags(repository)))
-        return [listed for listed in found if listed is not None]
+        while seen < len(names) and (limit is None or len(listed) < limit):
+            count = len(names) if limit is None else limit - len(listed)
+            found = pool.map(look, names[seen : seen + count])
+            listed += [each for each in found if each is not None]
+            seen += count
+    return Listing(tuple(listed), max(len(names) - seen, 0))

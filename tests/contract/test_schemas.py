@@ -92,7 +92,11 @@ def test_all_violations_of_a_project_file_are_told_with_their_places() -> None:
             None,
         ),
         ("/services/cart/path", '"../cart" is not a path inside the repository', None),
-        ("/services/mailer", "the mapping is not a service with either paths or path", None),
+        (
+            "/services/mailer",
+            "the mapping is not a service with one of paths, path, submodule and repository",
+            None,
+        ),
     ]
 
 

@@ -41,7 +41,9 @@ class Releases:
     def __call__(self, tag: str) -> str:
         return f"{self.registry}:{tag}"
 
-    def publish(self, tag: str, *objects: Object) -> str:
+    def publish(
+        self, tag: str, *objects: Object, external: Mapping[str, Digest] | None = None
+    ) -> str:
         """Publish a release that has the same objects for every target; its digest."""
         targets = tuple(Target(name, where, "overlay") for name, where in self.namespaces.items())
         environment = Environment(self.environment, targets, protected=False)
@@ -50,7 +52,7 @@ class Releases:
             self.project, {}, {}, {self.environment: environment}, repository, Lookup({})
         )
         revision = SourceRevision(ReleaseTag(tag), Digest.of(tag.encode()).hex[:40], COMMIT_TIME)
-        lock = ImageLock(revision, {}, {})
+        lock = ImageLock(revision, {}, {}, external or {})
         rendered = RenderedBundle(
             lock,
             tuple(_rendered(project, environment, each, lock, objects) for each in targets),

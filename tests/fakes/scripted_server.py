@@ -65,7 +65,7 @@ class ScriptedServer:
                     self.wfile.write(answer.body)
                     self.close_connection = answer.promised is not None
 
-            do_GET = do_HEAD = do_POST = do_PUT = do_CONNECT = respond  # noqa: N815
+            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_CONNECT = respond  # noqa: N815
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 """Nothing."""

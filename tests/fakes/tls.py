@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from cryptography import x509
@@ -17,9 +19,13 @@ from cryptography.x509.oid import NameOID
 NAME = "registry.test"
 
 
-def server_tls(file: Path) -> ssl.SSLContext:
+def server_tls(file: Path, clients: Path | None = None) -> ssl.SSLContext:
+    """With `clients`, only who has a certificate of this authority is spoken to."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(file)
+    if clients:
+        tls.verify_mode = ssl.CERT_REQUIRED
+        tls.load_verify_locations(clients)
     return tls
 
 
@@ -60,3 +66,55 @@ def certificate(folder: Path, name: str) -> Path:
         + signed.public_bytes(serialization.Encoding.PEM)
     )
     return path
+
+
+class TlsProxy:
+    """Speaks TLS for a server that does not, as in front of many registries; inside `with`."""
+
+    def __init__(self, server: str, tls: ssl.SSLContext) -> None:
+        """`server` is the HOST:PORT that it is in front of."""
+        host, _, port = server.rpartition(":")
+        self._server = (host, int(port))
+        self._tls = tls
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    @property
+    def host(self) -> str:
+        return f"{NAME}:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._connect, args=(client,), daemon=True).start()
+
+    def _connect(self, plain: socket.socket) -> None:
+        with (
+            suppress(OSError),
+            self._tls.wrap_socket(plain, server_side=True) as client,
+            socket.create_connection(self._server) as server,
+        ):
+            back = threading.Thread(target=_pass_on, args=(server, client), daemon=True)
+            back.start()
+            _pass_on(client, server)
+            back.join()
+
+
+def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while received := source.recv(65536):
+            sink.sendall(received)
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_RDWR)

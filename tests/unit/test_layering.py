@@ -33,6 +33,7 @@ ALLOWED = {
     "deploy": {"bundler.model", *SHARED, "bundler.deploy"},
     "develop": {"bundler.model", *SHARED, "bundler.develop"},
     "draft": {"bundler.model", *SHARED, "bundler.draft"},
+    "relocate": {"bundler.model", *SHARED, "bundler.relocate"},
 }
 NEEDED_FILES = {"ports": {"pathlib"}}
 """PurePath in a signature opens no file."""
@@ -62,7 +63,7 @@ def is_allowed(name: str, path: Path) -> bool:
         return True
     if name.partition(".")[0] in sys.stdlib_module_names:
         pure = PURE_STANDARD_LIBRARY | NEEDED_FILES.get(own, set())
-        if own in ("publish", "deploy", "develop", "draft") and name == "pathlib":
+        if own in ("publish", "deploy", "develop", "draft", "relocate") and name == "pathlib":
             return pure_paths_only(path)
         return name.partition(".")[0] in pure
     return any(name == prefix or name.startswith(prefix + ".") for prefix in ALLOWED[own])
@@ -91,7 +92,8 @@ def test_every_layer_imports_only_what_it_may() -> None:
 
 def test_adapters_do_not_know_the_flows_or_the_commands() -> None:
     forbidden = (
-        "bundler.cli", "bundler.publish", "bundler.deploy", "bundler.develop", "typer", "click",
+        "bundler.cli", "bundler.publish", "bundler.deploy", "bundler.develop", "bundler.relocate",
+        "typer", "click",
     )  # fmt: skip
     wrong = [
         f"{path.name} imports {name}"

@@ -66,12 +66,18 @@ class DockerCredentials:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> DockerCredentials:
-        """$REGISTRY_AUTH_FILE, then config.json in $DOCKER_CONFIG or ~/.docker."""
-        named = environment.get("REGISTRY_AUTH_FILE")
+        """$REGISTRY_AUTH_FILE, Docker's config.json, then the auth.json of podman and others."""
         home = environment.get("HOME")
-        folder = environment.get("DOCKER_CONFIG") or (f"{home}/.docker" if home else None)
-        files = [Path(named)] if named else []
-        return cls([*files, Path(folder, "config.json")] if folder else files)
+        running = environment.get("XDG_RUNTIME_DIR")
+        settings = environment.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else None)
+        docker = environment.get("DOCKER_CONFIG") or (f"{home}/.docker" if home else None)
+        files = (
+            environment.get("REGISTRY_AUTH_FILE"),
+            f"{docker}/config.json" if docker else None,
+            f"{running}/containers/auth.json" if running else None,
+            f"{settings}/containers/auth.json" if settings else None,
+        )
+        return cls([Path(file) for file in files if file])
 
     def find(self, host: str, name: str) -> Credential | None:
         """The credentials for a repository. Raises CouldNotCheck."""

@@ -1,46 +1,57 @@
-"""Registries on the network (`oci://`), by the OCI distribution-spec 1.1, as an ArtifactRegistry.
+"""Registries on the network (`oci://`), by the OCI distribution-spec 1.1.
 
 Bytes are kept as they come, and nothing is believed: every manifest and blob is checked against
-the digest that it was asked for by. A version is made visible last, and the registry is asked
-again afterwards: the API has no "only if absent", so of two that publish other content at the
-same moment, the loser is told so wherever the registry itself does not keep tags immutable.
+the digest that it was asked for by. A version is made visible last; see `registry_tags` for what
+happens where several publish it at the same moment.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from http import HTTPStatus
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
+from bundler.adapters import registry_manifests as manifests
 from bundler.adapters.docker_credentials import DockerCredentials
-from bundler.adapters.registry_api import RegistryApi, read_answer, sent_digest, verified
+from bundler.adapters.registry_api import RegistryApi
+from bundler.adapters.registry_certificates import Certificates
+from bundler.adapters.registry_downloads import BlobDownload
 from bundler.adapters.registry_http import RegistryHttp
 from bundler.adapters.registry_patience import CONNECTIONS, Patience
-from bundler.errors import CouldNotCheck, NotFound, UsageError, VerificationFailed, VersionExists
+from bundler.adapters.registry_referrers import Referrers, subject_of
+from bundler.adapters.registry_tags import publish
+from bundler.adapters.registry_uploads import CHUNK_BYTES, BlobUploads
+from bundler.errors import UsageError, VerificationFailed
 from bundler.model.artifact import (
-    DOCKER_INDEX,
-    DOCKER_MANIFEST,
-    INDEX,
-    MANIFEST,
     MAX_LAYER_BYTES,
     MAX_MANIFEST_BYTES,
     Artifact,
+    Blob,
     Descriptor,
 )
-from bundler.model.reference import Digest, InvalidReference, Repository, is_tag
+from bundler.model.reference import Digest, InvalidReference, Repository
 from bundler.parallel import threads
 
 if TYPE_CHECKING:
     from bundler.adapters.registry_client import RegistryClient
 
-ACCEPT = f"{MANIFEST}, {INDEX}, {DOCKER_MANIFEST}, {DOCKER_INDEX}"
 UPLOADS = 4
 """Blobs of one artifact that are sent at the same time."""
 
 
+class _Host(NamedTuple):
+    """One registry host, and what is done there."""
+
+    api: RegistryApi
+    uploads: BlobUploads
+    referrers: Referrers
+
+
 class OciRegistry:
-    """Implements `bundler.ports.ArtifactRegistry` for all `oci://` hosts; thread-safe."""
+    """Implements the ports ArtifactRegistry, ContentReader and ContentWriter for `oci://` hosts.
+
+    Thread-safe.
+    """
 
     def __init__(
         self,
@@ -48,6 +59,8 @@ class OciRegistry:
         credentials: DockerCredentials | None = None,
         patience: Patience | None = None,
         connections: int = CONNECTIONS,
+        certificates: Certificates | None = None,
+        chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         """`plain_http` speaks http to every host; without it only this machine's own.
 
@@ -55,91 +68,110 @@ class OciRegistry:
         """
         self._plain_http = plain_http
         self._credentials = credentials or DockerCredentials.from_environment()
-        self._http = RegistryHttp(patience, connections)
-        self._apis: dict[str, RegistryApi] = {}
+        self._http = RegistryHttp(patience, connections, certificates)
+        self._chunk_bytes = chunk_bytes
+        self._hosts: dict[str, _Host] = {}
         self._clients: dict[str, RegistryClient] = {}
         self._lock = threading.Lock()
 
     # --- reading ---
 
     def resolve(self, repository: Repository, reference: str | Digest) -> Digest | None:
-        api = self._api(repository)
-        url = api.manifest_url(repository.name, _checked(reference))
-        response = api.ask(url, "HEAD", headers={"Accept": ACCEPT})
-        if response.status == HTTPStatus.OK and (digest := sent_digest(response)):
-            return _expected(repository, reference, digest)
-        if response.status == HTTPStatus.NOT_FOUND and api.speaks_registry:
-            return None
-        api.expect(response, HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
-        return _resolved_by_content(api, url, repository, reference)
+        return manifests.resolved(self._host(repository).api, repository, reference)
+
+    def descriptor(self, repository: Repository, reference: str | Digest) -> Descriptor | None:
+        return manifests.described(self._host(repository).api, repository, reference)
 
     def tags(self, repository: Repository) -> tuple[str, ...]:
         return self._client(repository).tags(repository.name)
 
+    def referrers(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...]:
+        return self._host(repository).referrers.of(repository, digest)
+
     def manifest(self, repository: Repository, digest: Digest) -> bytes:
-        api = self._api(repository)
+        api = self._host(repository).api
         url = api.manifest_url(repository.name, str(digest))
-        return _twice(lambda: _get(api, url, repository, digest, MAX_MANIFEST_BYTES))
+        return _twice(lambda: manifests.content(api, url, repository, digest, MAX_MANIFEST_BYTES))
 
     def blob(self, repository: Repository, descriptor: Descriptor) -> bytes:
-        place = f"{repository}@{descriptor.digest}"
-        if descriptor.size > MAX_LAYER_BYTES:
-            raise VerificationFailed(f"{place} is said to have {descriptor.size} bytes: too large")
-        api = self._api(repository)
-        url = api.blob_url(repository.name, descriptor.digest)
-        content = _twice(lambda: _get(api, url, repository, descriptor.digest, descriptor.size))
-        if len(content) != descriptor.size:
-            raise VerificationFailed(
-                f"{place} has {len(content)} bytes where {descriptor.size} are expected"
-            )
+        digest, size = descriptor.digest, descriptor.size
+        place = f"{repository}@{digest}"
+        if size > MAX_LAYER_BYTES:
+            raise VerificationFailed(f"{place} is said to have {size} bytes: too large")
+        api = self._host(repository).api
+        url = api.blob_url(repository.name, digest)
+        content = _twice(lambda: manifests.content(api, url, repository, digest, size))
+        if len(content) != size:
+            raise VerificationFailed(f"{place} has {len(content)} bytes where {size} are expected")
         return content
+
+    def blob_pieces(self, repository: Repository, descriptor: Descriptor) -> Iterator[bytes]:
+        return BlobDownload(self._host(repository).api, repository, descriptor).pieces()
 
     # --- writing ---
 
+    def has(self, repository: Repository, descriptor: Descriptor) -> bool:
+        api = self._host(repository).api
+        digest = descriptor.digest
+        if descriptor.media_type in manifests.MANIFEST_TYPES:
+            return api.exists(api.manifest_url(repository.name, str(digest)), manifests.ACCEPT)
+        return api.exists(api.blob_url(repository.name, digest))
+
+    def put_blob(
+        self,
+        repository: Repository,
+        descriptor: Descriptor,
+        pieces: Callable[[], Iterator[bytes]],
+        near: Repository | None = None,
+    ) -> None:
+        is_near = near is not None and (near.scheme, near.host) == ("oci", repository.host)
+        name = near.name if near and is_near and near != repository else None
+        self._host(repository).uploads.put(repository.name, descriptor, pieces, name)
+
+    def put_manifest(self, repository: Repository, manifest: Blob, tag: str | None = None) -> None:
+        digest = Digest.of(manifest.content)
+        if digest != manifest.descriptor.digest:
+            raise VerificationFailed(
+                f"{repository}@{manifest.descriptor.digest}: other content came ({digest})"
+            )
+        host = self._host(repository)
+        if tag is None:
+            manifests.put_by_digest(host.api, repository, manifest)
+        else:
+            publish(host.api, repository, manifest, tag)
+        if subject := subject_of(manifest):
+            host.referrers.keep(repository, manifest, subject)
+
     def push(self, repository: Repository, artifact: Artifact) -> None:
-        client = self._client(repository)
+        host = self._host(repository)
         with threads(UPLOADS) as pool:
             uploads = [
-                pool.submit(client.upload, repository.name, blob.descriptor.digest, blob.content)
+                pool.submit(host.uploads.put, repository.name, blob.descriptor, _pieces(blob))
                 for blob in artifact.blobs
             ]
         for upload in uploads:
             upload.result()
-        digest = str(artifact.digest)
-        api = self._api(repository)
-        if not api.exists(api.manifest_url(repository.name, digest), ACCEPT):
-            refusal = _put(api, repository, artifact, digest)
-            if refusal:
-                raise refusal
+        manifests.put_by_digest(host.api, repository, artifact.manifest)
 
     def tag(self, repository: Repository, artifact: Artifact, tag: str) -> None:
-        present = self.resolve(repository, tag)
-        refusal = None
-        if present is None:
-            refusal = _put(self._api(repository), repository, artifact, tag)
-            # Another may have been as quick, and a registry with immutable tags says no.
-            present = self.resolve(repository, tag)
-        if present == artifact.digest:
-            return
-        if present is not None:
-            raise VersionExists(f"{repository}:{tag} is published with other content ({present})")
-        raise refusal or CouldNotCheck(f"{repository}:{tag} was taken, but cannot be found")
+        publish(self._host(repository).api, repository, artifact.manifest, tag)
 
     # --- hosts ---
 
-    def _api(self, repository: Repository) -> RegistryApi:
+    def _host(self, repository: Repository) -> _Host:
         _check_repository(repository)
         with self._lock:
-            if repository.host not in self._apis:
-                self._apis[repository.host] = RegistryApi(
-                    repository.host, self._credentials, self._http, self._plain_http
+            if repository.host not in self._hosts:
+                api = RegistryApi(repository.host, self._credentials, self._http, self._plain_http)
+                self._hosts[repository.host] = _Host(
+                    api, BlobUploads(api, self._chunk_bytes), Referrers(api)
                 )
-            return self._apis[repository.host]
+            return self._hosts[repository.host]
 
     def _client(self, repository: Repository) -> RegistryClient:
         from bundler.adapters.registry_client import RegistryClient
 
-        api = self._api(repository)
+        api = self._host(repository).api
         with self._lock:
             if repository.host not in self._clients:
                 self._clients[repository.host] = RegistryClient(api)
@@ -155,48 +187,8 @@ def _check_repository(repository: Repository) -> None:
         raise UsageError(str(error)) from error
 
 
-def _checked(reference: str | Digest) -> str:
-    if isinstance(reference, str) and not is_tag(reference):
-        raise UsageError(f"{reference!r} is not a tag of an OCI image")
-    return str(reference)
-
-
-def _expected(repository: Repository, reference: str | Digest, answered: Digest) -> Digest:
-    """The answered digest. Raises VerificationFailed where another one was asked for."""
-    if isinstance(reference, Digest) and answered != reference:
-        raise VerificationFailed(f"{repository}@{reference} is answered with another ({answered})")
-    return answered
-
-
-def _resolved_by_content(
-    api: RegistryApi, url: str, repository: Repository, reference: str | Digest
-) -> Digest | None:
-    """The digest of what a GET brings, where HEAD does not say enough."""
-    response = api.ask(url, headers={"Accept": ACCEPT})
-    if api.is_missing(response):
-        return None
-    api.expect(response, HTTPStatus.OK)
-    place = f"{repository}{'@' if isinstance(reference, Digest) else ':'}{reference}"
-    manifest = read_answer(response)
-    if not isinstance(manifest, dict) or manifest.get("schemaVersion") != 2:
-        raise CouldNotCheck(
-            f"{place}: {api.host} answers with something that is no manifest",
-            hint="is it a registry?",
-        )
-    digest = sent_digest(response) or Digest.of(response.content)
-    verified(place, digest, response.content)
-    return _expected(repository, reference, digest)
-
-
-def _get(api: RegistryApi, url: str, repository: Repository, digest: Digest, limit: int) -> bytes:
-    try:
-        response = api.ask(url, headers={"Accept": f"{ACCEPT}, */*"}, limit=limit)
-    except VerificationFailed as error:
-        raise VerificationFailed(f"{repository}@{digest}: {error.message}") from error
-    if api.is_missing(response):
-        raise NotFound(f"{repository}@{digest} is not there")
-    api.expect(response, HTTPStatus.OK)
-    return verified(str(repository), digest, response.content)
+def _pieces(blob: Blob) -> Callable[[], Iterator[bytes]]:
+    return lambda: iter([blob.content])
 
 
 def _twice(download: Callable[[], bytes]) -> bytes:
@@ -205,21 +197,3 @@ def _twice(download: Callable[[], bytes]) -> bytes:
         return download()
     except VerificationFailed:
         return download()
-
-
-def _put(
-    api: RegistryApi, repository: Repository, artifact: Artifact, reference: str
-) -> CouldNotCheck | None:
-    """Send the manifest; the refusal of a registry that does not take it."""
-    manifest = artifact.manifest
-    url = api.manifest_url(repository.name, reference)
-    headers = {"Content-Type": manifest.descriptor.media_type}
-    response = api.ask(url, "PUT", manifest.content, headers)
-    try:
-        api.expect(response, HTTPStatus.CREATED, HTTPStatus.OK, HTTPStatus.ACCEPTED)
-    except CouldNotCheck as refusal:
-        return refusal
-    stored = sent_digest(response)
-    if stored is not None and stored != artifact.digest:
-        raise VerificationFailed(f"{repository}: the registry stored other content ({stored})")
-    return None

@@ -1,17 +1,20 @@
 """One registry host, asked by the OCI distribution API: URLs, authentication, what answers mean.
 
-Reading needs no more than this, which is quick to import; writing and tag lists add `oras`, in
+Reading and writing need no more than this, which is quick to import; tag lists add `oras`, in
 `registry_client`.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode
 
 from bundler.adapters.docker_credentials import DOCKER_HUB, DOCKER_HUB_HOSTS, DockerCredentials
 from bundler.adapters.registry_auth import RegistryAuth, scope_of
+from bundler.adapters.registry_connections import Body
 from bundler.adapters.registry_http import RegistryHttp, Request, Response
 from bundler.adapters.registry_urls import is_loopback, origin_of
 from bundler.errors import AccessRefused, BundlerError, CouldNotCheck, VerificationFailed
@@ -21,6 +24,9 @@ from bundler.model.reference import Digest
 
 _ERROR_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _DOCKER_HUB_API = "registry-1.docker.io"
+
+CHALLENGES = 2
+"""How many are answered: the first, and one for a token that has just been withdrawn."""
 
 
 class RegistryApi:
@@ -45,25 +51,30 @@ class RegistryApi:
         self,
         url: str,
         method: str = "GET",
-        body: bytes | None = None,
+        body: bytes | Body | None = None,
         headers: dict[str, str] | None = None,
         *,
         limit: int = MAX_MANIFEST_BYTES,
         repeatable: bool = True,
+        streamed: bool = False,
     ) -> Response:
         """The answer after authentication, redirects and retries, whatever its status is.
 
         Raises Unreachable, CouldNotCheck, VerificationFailed.
         """
         headers = {**(headers or {}), **self.auth.headers(method, url)}
-        request = Request(method, url, headers, body, limit, repeatable=repeatable)
+        request = Request(
+            method, url, headers, body, limit, repeatable=repeatable, streamed=streamed
+        )
         response = self.http.send(request)
-        if response.status != HTTPStatus.UNAUTHORIZED:
-            return response
-        headers, changed = self.auth.answer(response, headers)
-        if not changed:
-            return response
-        return self.http.send(Request(method, url, headers, body, limit, repeatable=repeatable))
+        for _ in range(CHALLENGES):
+            if response.status != HTTPStatus.UNAUTHORIZED:
+                break
+            headers, changed = self.auth.answer(response, headers)
+            if not changed:
+                break
+            response = self.http.send(replace(request, headers=headers))
+        return response
 
     def exists(self, url: str, accept: str = "*/*") -> bool:
         """Whether a HEAD finds something; False too where a registry has no HEAD."""
@@ -83,6 +94,17 @@ class RegistryApi:
 
     def blob_url(self, name: str, digest: Digest) -> str:
         return f"{self.origin}/v2/{self.repository_name(name)}/blobs/{digest}"
+
+    def uploads_url(self, name: str) -> str:
+        return f"{self.origin}/v2/{self.repository_name(name)}/blobs/uploads/"
+
+    def mount_url(self, name: str, digest: Digest, near: str) -> str:
+        """Where to ask for a blob of another repository of this host."""
+        query = urlencode({"mount": str(digest), "from": self.repository_name(near)})
+        return f"{self.uploads_url(name)}?{query}"
+
+    def referrers_url(self, name: str, digest: Digest) -> str:
+        return f"{self.origin}/v2/{self.repository_name(name)}/referrers/{digest}"
 
     # --- answers ---
 
@@ -105,15 +127,15 @@ class RegistryApi:
     def expect(self, response: Response, *statuses: int) -> None:
         """Raise CouldNotCheck for any other status, saying who refuses what and why."""
         if response.status not in statuses:
-            raise self._refusal(response)
+            raise self.refusal(response)
 
-    def _refusal(self, response: Response) -> BundlerError:
+    def refusal(self, response: Response) -> BundlerError:
         status, request = response.status, response.request
         scope = scope_of(request.method, request.url)
         what = scope.partition(":")[2].rpartition(":")[0]
         place = f"{self.host}/{what}" if what else self.host
         # Codes only: a message could repeat what was sent.
-        said = " ".join([f"HTTP {status}", *_error_codes(response)])
+        said = " ".join([f"HTTP {status}", *error_codes(response)])
         is_ours = origin_of(request.url) == origin_of(self.origin)
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) and is_ours:
             hint = self.auth.hint(self.auth.credential(scope))
@@ -143,7 +165,8 @@ def _errors(response: Response) -> list[dict[str, Any]]:
     return [error for error in errors if isinstance(error, dict)]
 
 
-def _error_codes(response: Response) -> list[str]:
+def error_codes(response: Response) -> list[str]:
+    """The first codes of the API's errors; empty for anything else."""
     codes = [error.get("code") for error in _errors(response)]
     return [code for code in codes if isinstance(code, str) and _ERROR_CODE.fullmatch(code)][:3]
 

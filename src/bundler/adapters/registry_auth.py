@@ -12,11 +12,11 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from bundler.adapters.docker_credentials import Credential, DockerCredentials
 from bundler.adapters.registry_http import RegistryHttp, Request, Response
@@ -67,6 +67,12 @@ def scope_of(method: str, url: str) -> str:
     if match is None:
         return ""
     return f"repository:{match[1]}:{'pull' if method in ('GET', 'HEAD') else 'pull,push'}"
+
+
+def mount_scope(url: str) -> str:
+    """What a blob that is mounted from another repository needs there; empty otherwise."""
+    sources = parse_qs(urlsplit(url).query).get("from", [])
+    return f"repository:{sources[0]}:pull" if sources and "/blobs/uploads/" in url else ""
 
 
 def merged_scopes(*scopes: str) -> tuple[str, ...]:
@@ -154,7 +160,8 @@ class RegistryAuth:
         if self._challenge is None or origin_of(url) != self._origin:
             return {}
         scope = scope_of(method, url)
-        scopes = self._scopes.get(scope) or merged_scopes(scope)
+        mounted = mount_scope(url)
+        scopes = self._scopes.get(f"{scope} {mounted}") or merged_scopes(scope, mounted)
         return self._answer(self._challenge, scope, scopes, "")
 
     def answer(self, response: Response, headers: Mapping[str, str]) -> tuple[dict[str, str], bool]:
@@ -167,8 +174,9 @@ class RegistryAuth:
             return dict(headers), False
         self._challenge = challenge
         scope = scope_of(request.method, request.url)
-        scopes = merged_scopes(scope, challenge.parameters.get("scope", ""))
-        self._scopes[scope] = scopes
+        mounted = mount_scope(request.url)
+        scopes = merged_scopes(scope, mounted, challenge.parameters.get("scope", ""))
+        self._scopes[f"{scope} {mounted}"] = scopes
         rejected = headers.get("Authorization", "")
         answer = self._answer(challenge, scope, scopes, rejected)
         return {**headers, **answer}, answer.get("Authorization", rejected) != rejected
@@ -202,7 +210,7 @@ class RegistryAuth:
         return realm
 
     def _fetch(
-        self, realm: str, service: str, scopes: Iterable[str], credential: Credential | None
+        self, realm: str, service: str, scopes: Sequence[str], credential: Credential | None
     ) -> Token:
         if credential in self._rejected:
             raise self._rejected[credential]
@@ -213,18 +221,20 @@ class RegistryAuth:
         asked_at = time.monotonic()
         response = self._http.send(request)
         if response.status != 200:
-            raise self._no_token(realm, response.status, credential)
+            raise self._no_token(realm, response.status, credential, scopes)
         value, seconds = _parse_token(response.content)
         if not value:
             raise CouldNotCheck(f"{self.host}: its token service {host_of(realm)} makes no sense")
         return Token(value, asked_at + seconds * (1 - _EXPIRY_MARGIN))
 
-    def _no_token(self, realm: str, status: int, credential: Credential | None) -> CouldNotCheck:
+    def _no_token(
+        self, realm: str, status: int, credential: Credential | None, scopes: Sequence[str]
+    ) -> CouldNotCheck:
         message = f"{self.host}: its token service {host_of(realm)} gives no token (HTTP {status})"
         if status not in (401, 403):
             return CouldNotCheck(message, hint=self.hint(credential))
         refusal = AccessRefused(message, hint=self.hint(credential))
-        if credential and status == 401:
+        if credential and status == 401 and len(scopes) <= 1:
             # It is wrong for every repository; a service locks out who goes on trying.
             self._rejected[credential] = refusal
         return refusal

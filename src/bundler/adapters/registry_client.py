@@ -1,16 +1,16 @@
-"""Writing to a registry, and its tag lists: `oras.provider.Registry` on our own HTTP.
+"""A registry's tag lists: `oras.provider.Registry` on our own HTTP.
 
 What `oras` gives: the API's URLs and the tag list. What is overridden, and why: `do_request` (no
 timeouts, any exception retried for two minutes, redirects followed blindly, a token sent to
 whatever URL an answer names) and the pages of the tag list (followed to any host, and for ever).
-What it would do with manifests and blobs is not used: it re-serialises the ones and does not check
-the others. Imported when it is needed: it brings what takes a quarter of a second to load.
+What it would do with manifests and blobs is not used: it re-serialises the ones, does not check
+the others, and has what it sends and receives whole in memory. Imported when it is needed: it
+brings what takes a quarter of a second to load.
 """
 
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -21,11 +21,9 @@ from oras.container import Container
 from requests.structures import CaseInsensitiveDict
 
 from bundler.adapters.registry_api import RegistryApi, read_answer
-from bundler.adapters.registry_http import TRANSIENT, Response
-from bundler.adapters.registry_patience import Broken
+from bundler.adapters.registry_http import Response
 from bundler.adapters.registry_urls import joined, origin_of
 from bundler.errors import CouldNotCheck
-from bundler.model.reference import Digest
 
 MAX_TAG_PAGES = 10_000
 MAX_TAG_PAGE_BYTES = 64 * 1024 * 1024
@@ -51,42 +49,6 @@ class RegistryClient(oras.provider.Registry):
         if isinstance(data, dict) or json is not None:
             raise TypeError("a registry is sent bytes, so that their digest is known")
         return _for_oras(self.api.ask(url, method, data, headers))
-
-    # --- blobs ---
-
-    def upload(self, name: str, digest: Digest, content: bytes) -> None:
-        """Send a blob unless it is there. A broken upload starts anew, with a new session."""
-        blob_url = self.api.blob_url(name, digest)
-        patience = self.api.http.patience
-        for attempt in range(patience.attempts):
-            if self.api.exists(blob_url):
-                return
-            try:
-                response = self._upload_once(name, digest, content)
-            except Broken:
-                if attempt + 1 == patience.attempts:
-                    raise
-            else:
-                # a session that has got lost answers 404, one that has got half of it 416
-                if response.status not in TRANSIENT | {404, 416}:
-                    self.api.expect(response, HTTPStatus.CREATED)
-                    return
-            time.sleep(patience.pause(attempt, None))
-        self.api.expect(response, HTTPStatus.CREATED)
-
-    def _upload_once(self, name: str, digest: Digest, content: bytes) -> Response:
-        start = f"{self.prefix}://{self._container(name).upload_blob_url()}"
-        response = self.api.ask(start, "POST")
-        self.api.expect(response, HTTPStatus.ACCEPTED, HTTPStatus.CREATED)
-        location = response.headers.get("Location")
-        if response.status == HTTPStatus.CREATED or not location:
-            self.api.expect(response, HTTPStatus.CREATED)
-            return response
-        # Not parsed and written again: it may be signed as it is.
-        session = joined(response.request.url, location)
-        session += f"{'&' if '?' in session else '?'}digest={digest}"
-        headers = {"Content-Type": "application/octet-stream"}
-        return self.api.ask(session, "PUT", content, headers, repeatable=False)
 
     # --- tags ---
 

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import io
 import ipaddress
-import os
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import certifi
 import urllib3
 from urllib3.exceptions import (
     ConnectTimeoutError,
@@ -29,18 +26,25 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 from urllib3.util import Retry, Timeout, make_headers
-from urllib3.util.ssl_ import create_urllib3_context
 
 from bundler import __version__
+from bundler.adapters.registry_certificates import Certificates
 from bundler.adapters.registry_patience import Broken, Patience, Unconnected
 from bundler.adapters.registry_urls import DEFAULT_PORTS, Origin, host_name
 from bundler.errors import BundlerError, CouldNotCheck, Unreachable
 
 AGENT = {"User-Agent": f"release-bundler/{__version__}", "Accept-Encoding": "identity"}
 _ONCE = Retry(False)
-_TRUST_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 _UPLOAD_PIECE = 64 * 1024
 """The time limit of writing holds for a piece, not for the whole body."""
+
+
+class Body(NamedTuple):
+    """What is sent without having it whole in memory."""
+
+    size: int
+    pieces: Callable[[], Iterator[bytes | memoryview]]
+    """Begins anew with each call."""
 
 
 class _Way(NamedTuple):
@@ -53,16 +57,23 @@ class _Way(NamedTuple):
 class Connections:
     """Sends one request over one connection; thread-safe."""
 
-    def __init__(self, patience: Patience, connections: int) -> None:
+    def __init__(
+        self, patience: Patience, connections: int, certificates: Certificates | None = None
+    ) -> None:
         """`connections` are kept for each origin."""
         self._timeout = Timeout(connect=patience.connect, read=patience.read)
         self._connections = connections
         self._ways: dict[Origin, _Way] = {}
         self._lock = threading.Lock()
-        self._trust: ssl.SSLContext | None = None
+        self._certificates = certificates or Certificates.from_environment()
 
     def open(
-        self, origin: Origin, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+        self,
+        origin: Origin,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | Body | None,
     ) -> urllib3.BaseHTTPResponse:
         """The answer, its body not read yet. Raises Unreachable, CouldNotCheck.
 
@@ -71,13 +82,13 @@ class Connections:
         way = self._ways.get(origin) or self._find_way(origin)
         fields = {**AGENT, **headers}
         if body is not None:
-            fields["Content-Length"] = str(len(body))
+            fields["Content-Length"] = str(body.size if isinstance(body, Body) else len(body))
         with translated(origin):
             return way.pool.urlopen(
                 method,
                 url if way.takes_urls else _target(url),
                 headers=fields,
-                body=io.BytesIO(body) if body else body,
+                body=_sent(body),
                 retries=_ONCE,
                 redirect=False,
                 timeout=self._timeout,
@@ -93,7 +104,7 @@ class Connections:
 
     def _way(self, origin: Origin) -> _Way:
         scheme, host, port = origin
-        trust = self._trusted() if scheme == "https" else None
+        trust = self._certificates.settings(origin) if scheme == "https" else None
         proxy = _proxy_for(origin)
         with translated(origin):
             if proxy is None:
@@ -102,21 +113,16 @@ class Connections:
                 )
                 return _Way(direct.connection_from_host(host, port, scheme), takes_urls=False)
             headers = make_headers(proxy_basic_auth=proxy.userinfo) if proxy.userinfo else None
+            is_secret = proxy.url.startswith("https:")
             through = urllib3.ProxyManager(
                 proxy.url,
                 proxy_headers=headers,
-                proxy_ssl_context=self._trusted() if proxy.url.startswith("https:") else None,
+                proxy_ssl_context=self._certificates.usual() if is_secret else None,
                 maxsize=self._connections,
                 blocksize=_UPLOAD_PIECE,
                 ssl_context=trust,
             )
             return _Way(through, takes_urls=True)
-
-    def _trusted(self) -> ssl.SSLContext:
-        """Read once: it takes longer than a request."""
-        if self._trust is None:
-            self._trust = _trust()
-        return self._trust
 
 
 def give_back(answer: urllib3.BaseHTTPResponse, *, is_read: bool) -> None:
@@ -124,6 +130,20 @@ def give_back(answer: urllib3.BaseHTTPResponse, *, is_read: bool) -> None:
     if not is_read:
         answer.close()
     answer.release_conn()
+
+
+def _sent(body: bytes | Body | None) -> Any:
+    """A body in a form that is sent in small pieces."""
+    if isinstance(body, Body):
+        return _small_pieces(body.pieces()) if body.size else b""
+    return io.BytesIO(body) if body else body
+
+
+def _small_pieces(pieces: Iterator[bytes | memoryview]) -> Iterator[memoryview]:
+    for piece in pieces:
+        view = memoryview(piece)
+        for start in range(0, len(view), _UPLOAD_PIECE):
+            yield view[start : start + _UPLOAD_PIECE]
 
 
 def _target(url: str) -> str:
@@ -172,23 +192,6 @@ def _is_in_networks(host: str, no_proxy: str) -> bool:
             if "/" in entry and address in ipaddress.ip_network(entry.strip(), strict=False):
                 return True
     return False
-
-
-def _trust() -> ssl.SSLContext:
-    """Whose certificates are believed: those of a file or folder, or the usual ones."""
-    named = ((variable, os.environ.get(variable)) for variable in _TRUST_VARIABLES)
-    variable, path = next(((v, p) for v, p in named if p), ("", certifi.where()))
-    if not Path(path).exists():
-        raise CouldNotCheck(f"{path} is not there, but ${variable} names it")
-    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-    try:
-        if Path(path).is_dir():
-            context.load_verify_locations(capath=path)
-        else:
-            context.load_verify_locations(cafile=path)
-    except OSError as error:
-        raise CouldNotCheck(f"{path} has no certificates, but ${variable} names it") from error
-    return context
 
 
 # --- failures ---

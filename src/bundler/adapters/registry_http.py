@@ -1,16 +1,16 @@
 """HTTP for registries: bounded in time, size and number, and careful with whom it tells what.
 
 Redirects are followed here: at most five, never from https to http, and what authorises us stays
-with the origin that it was made for. Answers are read whole, up to a limit. What passes is tried
-again, and a host that wants a rest gets it from all threads. No message names a URL's path or
-query, which may be signed.
+with the origin that it was made for. Answers are read whole, up to a limit, or as a stream. What
+passes is tried again, and a host that wants a rest gets it from all threads. No message names a
+URL's path or query, which may be signed.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,7 +18,8 @@ from itertools import count
 
 import urllib3
 
-from bundler.adapters.registry_connections import Connections, give_back, translated
+from bundler.adapters.registry_certificates import Certificates
+from bundler.adapters.registry_connections import Body, Connections, give_back, translated
 from bundler.adapters.registry_patience import CONNECTIONS, AskedHost, Broken, Patience
 from bundler.adapters.registry_urls import Origin, host_name, host_of, joined, origin_of
 from bundler.errors import CouldNotCheck, VerificationFailed
@@ -30,6 +31,7 @@ RESTING = frozenset([429, 503])
 """With Retry-After, these speak for the whole host."""
 REDIRECTS = frozenset([301, 302, 303, 307, 308])
 _PIECE = 64 * 1024
+_STREAM_PIECE = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,14 @@ class Request:
     method: str
     url: str
     headers: Mapping[str, str]
-    body: bytes | None = None
+    body: bytes | Body | None = None
     limit: int = MAX_ERROR_BYTES
     """The largest answer that is acceptable, in bytes."""
     redirects: int = MAX_REDIRECTS
     repeatable: bool = True
     """Whether it may be sent again where it is not known if it arrived."""
+    streamed: bool = False
+    """Whether a success is wanted as a stream, without a limit."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +58,57 @@ class Response:
     """Found in any case."""
     content: bytes
     """As it came: nothing is unpacked."""
+    stream: Stream | None = None
+    """Instead of the content, where a stream was wanted."""
+
+
+class Stream:
+    """The rest of an answer, read as it is wanted; closed by whoever asked for it.
+
+    It takes none of its host's places: who copies within one host waits for itself otherwise.
+    """
+
+    def __init__(
+        self, answer: urllib3.BaseHTTPResponse, origin: Origin, patience: Patience
+    ) -> None:
+        self._answer = answer
+        self._origin = origin
+        self._patience = patience
+        self._is_read = False
+
+    def pieces(self) -> Iterator[bytes]:
+        """Pieces of any size. Raises Broken, also for less than 1 MiB in `patience.answer`."""
+        deadline, received = time.monotonic() + self._patience.answer, 0
+        while piece := self._piece():
+            received += len(piece)
+            if time.monotonic() > deadline:
+                raise Broken(host_name(self._origin), "answers too slowly")
+            if received >= _STREAM_PIECE:
+                deadline, received = time.monotonic() + self._patience.answer, 0
+            yield piece
+        self._is_read = True
+
+    def _piece(self) -> bytes:
+        with translated(self._origin):
+            return self._answer.read1(_STREAM_PIECE, decode_content=False)
+
+    def close(self) -> None:
+        give_back(self._answer, is_read=self._is_read)
 
 
 class RegistryHttp:
     """Sends requests to any number of hosts; thread-safe, keeps connections alive."""
 
-    def __init__(self, patience: Patience | None = None, connections: int = CONNECTIONS) -> None:
+    def __init__(
+        self,
+        patience: Patience | None = None,
+        connections: int = CONNECTIONS,
+        certificates: Certificates | None = None,
+    ) -> None:
         """At most `connections` requests are under way to one host."""
         self.patience = patience or Patience()
         self._limit = connections
-        self._connections = Connections(self.patience, connections)
+        self._connections = Connections(self.patience, connections, certificates)
         self._hosts: dict[str, AskedHost] = {}
         self._lock = threading.Lock()
 
@@ -139,6 +184,12 @@ class RegistryHttp:
         answer = self._connections.open(
             origin, request.method, request.url, request.headers, request.body
         )
+        if request.method != "HEAD" and not _is_framed(answer):
+            give_back(answer, is_read=False)
+            raise Broken(host_name(origin), "does not end its answer's headers")
+        if request.streamed and answer.status < 300:
+            stream = Stream(answer, origin, self.patience)
+            return Response(request, answer.status, answer.headers, b"", stream)
         is_read = False
         try:
             with translated(origin):
@@ -166,6 +217,18 @@ class RegistryHttp:
             if time.monotonic() > deadline:
                 raise Broken(host_of(request.url), "answers too slowly")
         return bytes(content), True
+
+
+def _is_framed(answer: urllib3.BaseHTTPResponse) -> bool:
+    """Whether an answer says where it ends: `http.client` takes cut-off headers for whole ones."""
+    headers = answer.headers
+    return (
+        answer.status in (204, 304)
+        or answer.version < 11
+        or headers.get("Content-Length", "").isdecimal()
+        or "Transfer-Encoding" in headers
+        or headers.get("Connection", "").lower() == "close"
+    )
 
 
 def _redirected(request: Request, status: int, location: str) -> Request:

@@ -39,6 +39,8 @@ class Patience:
     """The most that a server's own Retry-After can ask for."""
     silence: float = 90
     """A host that gave no useful answer for so long is not asked any more."""
+    settling: float = 0.5
+    """A tag that we have set is read again after this, or later if the registry is slow."""
     given_up: float = 30
     """For so long after it was in vain: a host without connection is not tried, others once."""
 

@@ -67,6 +67,8 @@ def apply_value(
         "release": bundle.release.value["tag"],
         "digest": str(bundle.digest),
         "environment": environment,
+        "imageRegistry": bundle.image_registry,
+        "images": dict(bundle.images),
         "targets": [
             result.as_dict() | {"error": error_value(result.error) if result.error else None}
             for result in results
@@ -139,7 +141,22 @@ def status_lines(states: Sequence[State]) -> list[str]:
         last = f"{latest.tag} {latest.status}" if latest else "-"
         rows.append((project, f"{environment}/{target}", *now, last))
     heads = ("PROJECT", "TARGET", "CURRENT", "OUTCOME", "SINCE", "DIGEST", "COMMIT", "LAST APPLY")
-    return table(rows, heads) if rows else ["nothing was applied here"]
+    if not rows:
+        return ["nothing was applied here"]
+    notes = (
+        f"{environment}/{target}: {remark}"
+        for _, environment, target, state in states
+        if state.current
+        for remark in _remarks(state.current)
+    )
+    return [*table(rows, heads), *notes]
+
+
+def _remarks(revision: Revision) -> Iterator[str]:
+    if revision.image_registry:
+        yield f"images from {revision.image_registry}"
+    if revision.reason:
+        yield f"reason: {revision.reason}"
 
 
 def history_value(states: Iterable[State]) -> dict[str, Any]:
@@ -166,6 +183,9 @@ def history_lines(states: Sequence[State]) -> Iterator[str]:
         yield from table(rows, heads)
         yield from (
             f"  revision {r.number}: {r.outcome}" for r in state.revisions if r.status == "failed"
+        )
+        yield from (
+            f"  revision {r.number}: {remark}" for r in state.revisions for remark in _remarks(r)
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bundler.bundles import Listed
@@ -122,7 +122,7 @@ def ignored_lines(ignored: Ignored) -> Iterator[str]:
     yield f"{ignored.tag} is ignored: {ignored.reason}"
 
 
-def listed_lines(registry: Repository, listed: list[Listed]) -> list[str]:
+def listed_lines(registry: Repository, listed: Sequence[Listed]) -> list[str]:
     rows = [(x.version, short(x.digest), x.created, short(x.commit)) for x in listed]
     if not rows:
         return [f"nothing is published in {registry}"]

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,11 +31,19 @@ from bundler.model.reference import ArtifactReference, InvalidReference, Reposit
 from bundler.model.release import InvalidTag, ReleaseTag
 from bundler.model.revision import TargetState, Who
 from bundler.model.survey import Survey
-from bundler.ports import ArtifactRegistry, DeployTarget, DocumentSchemas
+from bundler.ports import (
+    ArtifactRegistry,
+    ContentRegistry,
+    ContentWriter,
+    DeployTarget,
+    DocumentSchemas,
+)
 from bundler.publish.flow import Parts
 from bundler.publish.waiting import Waiting
 
 MAX_CONNECTIONS = 128
+_TAR_FILE = re.compile(r".*\.tar(?:[:@][^/]*)?")
+"""A file that `bundler save` wrote, with a version or digest where it has several."""
 
 if TYPE_CHECKING:
     from bundler.adapters.git import GitRepository
@@ -117,6 +126,22 @@ def artifact_registry(plain_http: bool) -> ArtifactRegistry:
     return Registries(Path.cwd(), plain_http=plain_http, connections=_registry_connections())
 
 
+def content_registry(plain_http: bool) -> ContentRegistry:
+    from bundler.adapters.registries import Registries
+
+    return Registries(Path.cwd(), plain_http=plain_http, connections=_registry_connections())
+
+
+def tar_writer(path: Path, *, overwrite: bool) -> AbstractContextManager[ContentWriter]:
+    """Writes a tar file that is there, whole, at the end of the block, and not before.
+
+    Raises UsageError for a file that exists, unless it is to be overwritten.
+    """
+    from bundler.adapters.oci_tar import OciTarWriter
+
+    return OciTarWriter(path, overwrite=overwrite)
+
+
 def _cache_folder() -> Path:
     """What can be asked for again, and never changes: images' manifests, other repositories."""
     if given := os.environ.get("BUNDLER_CACHE"):
@@ -185,11 +210,14 @@ def deploy_registry(given: str | None) -> Repository:
 
 
 def artifact_reference(text: str, registry: str | None) -> ArtifactReference:
-    """A full reference, or a version or digest in the deploy registry that is known."""
+    """A full reference, a tar file, or a version or digest in the deploy registry that is known."""
+    if "://" not in text and _TAR_FILE.fullmatch(text):
+        text = f"ocitar://{text}"
     try:
         if "://" in text:
             reference = ArtifactReference.parse(text)
-            if reference.tag is None and reference.digest is None:
+            is_exact = reference.tag is not None or reference.digest is not None
+            if not is_exact and reference.repository.scheme != "ocitar":
                 raise UsageError(
                     f"{text} names no version", hint=f"add one: {text}:v1.4.0 or {text}@sha256:…"
                 )
@@ -233,7 +261,12 @@ def _project_at_hand() -> Project:
 # --- whoever runs us ----------------------------------------------------------------------------
 
 
-def runner(on_plan: Callable[[Plan], bool], on_progress: OnProgress, limits: Limits) -> Runner:
+def runner(
+    on_plan: Callable[[Plan], bool],
+    on_progress: OnProgress,
+    limits: Limits,
+    reason: str | None = None,
+) -> Runner:
     who = _who()
     return Runner(
         who=who,
@@ -243,6 +276,7 @@ def runner(on_plan: Callable[[Plan], bool], on_progress: OnProgress, limits: Lim
         on_plan=on_plan,
         on_progress=on_progress,
         limits=limits,
+        reason=reason,
     )
 
 

@@ -29,6 +29,8 @@ class Runner:
     """Shows the plan; False stops before anything is changed."""
     on_progress: OnProgress = lambda _: None
     limits: Limits = field(default_factory=Limits)
+    reason: str | None = None
+    """Why, for the record."""
 
 
 @dataclass(frozen=True)

@@ -235,4 +235,7 @@ def _intended(bundle: VerifiedBundle, wanted: Wanted, runner: Runner) -> Revisio
         status="pending",
         started=runner.clock(),
         who=runner.who,
+        reason=runner.reason,
+        image_registry=bundle.image_registry,
+        images=bundle.images,
     )

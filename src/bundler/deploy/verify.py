@@ -5,8 +5,9 @@ The objects that are applied are parsed here, once, from the bytes whose digests
 
 from __future__ import annotations
 
+import unicodedata
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from bundler.deploy.pull import PulledBundle
@@ -20,6 +21,9 @@ from bundler.model.reference import Digest
 
 _BLOCK = 512
 _MAX_PATH_BYTES = 240
+_MAX_ENTRIES = 4 * MAX_CONTENT_FILES
+"""Files, and the folders that they are in."""
+_PIECE = 1024 * 1024
 
 
 class _InvalidTar(ValueError):
@@ -89,42 +93,73 @@ def _object_findings(owner: str, objects: list[Any]) -> Iterator[Finding]:
 
 
 def gunzip(compressed: bytes) -> bytes:
-    """One gzip member, all of it and nothing behind it, within bounds."""
+    """One gzip member, all of it and nothing behind it, within bounds.
+
+    It is measured first: what is refused takes no memory.
+    """
+    size = 0
+    for piece in _inflated(compressed):
+        size += len(piece)
+        if size > MAX_CONTENT_BYTES:
+            raise _InvalidTar(f"more than {MAX_CONTENT_BYTES} bytes")
+    return b"".join(_inflated(compressed))
+
+
+def _inflated(compressed: bytes) -> Iterator[bytes]:
     inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    content = inflate.decompress(compressed, MAX_CONTENT_BYTES + 1)
-    if len(content) > MAX_CONTENT_BYTES:
-        raise _InvalidTar(f"more than {MAX_CONTENT_BYTES} bytes")
-    if not inflate.eof:
-        raise _InvalidTar("truncated")
+    left = compressed
+    while not inflate.eof:
+        piece = inflate.decompress(left, _PIECE)
+        left = inflate.unconsumed_tail
+        if not piece and not left and not inflate.eof:
+            raise _InvalidTar("truncated")
+        yield piece
     if inflate.unused_data:
         raise _InvalidTar("something follows the archive")
-    return content
 
 
 def read_tar(content: bytes) -> dict[str, bytes]:
     """The files of a ustar archive by path (POSIX.1-1988): plain files and folders only."""
     files: dict[str, bytes] = {}
-    folded: set[str] = set()
-    position = 0
+    seen: set[str] = set()
+    position = entries = 0
     while position < len(content):
         header = content[position : position + _BLOCK]
         if not header.strip(b"\0"):
             break
+        entries += 1
         name, kind, size = _entry(header)
         position += _BLOCK
         if kind == b"0":
-            if name.casefold() in folded or len(files) >= MAX_CONTENT_FILES:
+            if _folded(name) in seen or len(files) >= MAX_CONTENT_FILES:
                 raise _InvalidTar(f"{name!r} stands twice, or there are too many files")
-            folded.add(name.casefold())
+            seen.add(_folded(name))
             files[name] = content[position : position + size]
             if len(files[name]) != size:
                 raise _InvalidTar(f"{name!r} is cut off")
         elif kind != b"5" or size:
             raise _InvalidTar(f"{name!r} is neither a file nor a folder")
+        if entries > _MAX_ENTRIES:
+            raise _InvalidTar(f"more than {_MAX_ENTRIES} entries")
         position += -(-size // _BLOCK) * _BLOCK
     if content[position:].strip(b"\0"):
         raise _InvalidTar("something follows the archive")
+    _check_folders(files, seen)
     return files
+
+
+def _folded(path: str) -> str:
+    """What file systems that know no case, or one form of a letter, take for the same."""
+    return unicodedata.normalize("NFC", path.casefold())
+
+
+def _check_folders(files: Iterable[str], seen: Container[str]) -> None:
+    for path in files:
+        parts = path.split("/")
+        for depth in range(1, len(parts)):
+            folder = "/".join(parts[:depth])
+            if _folded(folder) in seen:
+                raise _InvalidTar(f"{folder!r} is a file and the folder of {path!r}")
 
 
 def _entry(header: bytes) -> tuple[str, bytes, int]:

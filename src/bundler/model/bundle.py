@@ -93,3 +93,7 @@ class VerifiedBundle:
     files: Mapping[str, bytes]
     objects: Mapping[tuple[str, str], tuple[KubernetesObject, ...]]
     """(environment, target) → objects, parsed once from the verified bytes."""
+    image_registry: str | None = None
+    """Where the images of these objects are pulled from instead; the signed bytes do not say so."""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Names that are mapped so: as the bundle has them → as the objects have them."""

@@ -172,10 +172,10 @@ def images_in(obj: KubernetesObject) -> Iterator[ImageUse]:
         return
     pointer, spec = found
     for field in ("initContainers", "containers", "ephemeralContainers"):
-        for index, container in enumerate(_items(spec.get(field))):
+        for index, container in _items(spec.get(field)):
             if isinstance(container.get("image"), str):
                 yield ImageUse(f"{pointer}/{field}/{index}/image", container["image"])
-    for index, volume in enumerate(_items(spec.get("volumes"))):
+    for index, volume in _items(spec.get("volumes")):
         image = volume.get("image")
         if isinstance(image, Mapping) and isinstance(image.get("reference"), str):
             yield ImageUse(f"{pointer}/volumes/{index}/image/reference", image["reference"])
@@ -189,5 +189,6 @@ def image_name(image: str) -> str:
         return image.partition("@")[0]
 
 
-def _items(value: object) -> Iterable[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+def _items(value: object) -> Iterable[tuple[int, Mapping[str, Any]]]:
+    items = enumerate(value) if isinstance(value, list) else ()
+    return [(index, item) for index, item in items if isinstance(item, Mapping)]

@@ -7,10 +7,11 @@ repository's name and becomes `__`, which no host has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from bundler.model.objects import KubernetesObject, images_in
 from bundler.model.reference import Digest, ImageReference, InvalidReference, Repository
 
 IMAGES = "images"
@@ -20,7 +21,7 @@ IMAGES = "images"
 def relocated_name(image_name: str) -> str:
     """The part of a relocated image's name that is behind its place."""
     host, slash, path = ImageReference(image_name).full_name.partition("/")
-    return f"{host.lower().strip('[]').replace(']', '').replace(':', '__')}{slash}{path}"
+    return f"{host.lower().replace(':', '__')}{slash}{path}"
 
 
 def image_place(bundles: Repository) -> Repository:
@@ -47,7 +48,7 @@ class ImageRegistry:
 
     def relocated(self, image: ImageReference) -> ImageReference:
         """Where a cluster pulls a copied image from: by the same digest."""
-        return ImageReference(f"{self.place.path}/{relocated_name(image.name)}", None, image.digest)
+        return replace(image, name=f"{self.place.path}/{relocated_name(image.name)}")
 
     def __str__(self) -> str:
         return self.place.path
@@ -60,15 +61,41 @@ def repository_of(place: Repository, image_name: str) -> Repository:
     return place.child(relocated_name(image_name))
 
 
-def locked_images(release: Mapping[str, Any]) -> tuple[ImageReference, ...]:
-    """All images of a release document, services' and external ones, each once, by name."""
-    services = (
-        ImageReference(image["image"], image["tag"], Digest.parse(image["digest"]))
-        for image in release["services"].values()
-    )
-    external = (
-        ImageReference.parse(text).with_digest(Digest.parse(image["digest"]))
-        for text, image in release["external"].items()
-    )
-    unique = {(image.full_name, image.digest): image for image in (*services, *external)}
-    return tuple(unique[key] for key in sorted(unique, key=str))
+class LockedImages:
+    """The images that a release document pins, services' and external ones."""
+
+    def __init__(self, release: Mapping[str, Any]) -> None:
+        """Raises InvalidReference: names become places, so every one has to be well-formed."""
+        services = [
+            ImageReference.parse(f"{image['image']}:{image['tag']}@{image['digest']}")
+            for image in release["services"].values()
+        ]
+        external = {
+            ImageReference.parse(text): Digest.parse(image["digest"])
+            for text, image in release["external"].items()
+        }
+        pinned = [*services, *(image.with_digest(digest) for image, digest in external.items())]
+        self._pinned = {(image.full_name, image.digest): image for image in pinned}
+        self._by_tag = {
+            str(image.normalized): image.with_digest(digest) for image, digest in external.items()
+        }
+
+    @property
+    def all(self) -> tuple[ImageReference, ...]:
+        """Each once, by name."""
+        return tuple(self._pinned[key] for key in sorted(self._pinned, key=str))
+
+    def find(self, text: str) -> ImageReference | None:
+        """The pinned image that a manifest means; None for any other."""
+        try:
+            image = ImageReference.parse(text)
+        except InvalidReference:
+            return None
+        if image.digest is None:
+            return self._by_tag.get(str(image.normalized))
+        return self._pinned.get((image.full_name, image.digest))
+
+    def used_by(self, objects: Iterable[KubernetesObject]) -> tuple[ImageReference, ...]:
+        """Those that workloads run or mount, each once, by name."""
+        found = {self.find(use.image) for obj in objects for use in images_in(obj)}
+        return tuple(image for image in self.all if image in found)

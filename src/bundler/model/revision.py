@@ -50,6 +50,12 @@ class Revision:
     """When the same release was applied again with nothing to do."""
     changes: Mapping[str, int] = field(default_factory=dict)
     who: Who = field(default_factory=Who)
+    reason: str | None = None
+    """Why it was applied, as whoever applied it says."""
+    image_registry: str | None = None
+    """Where images were pulled from instead of the places that the bundle names."""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Image names of the release → names there; empty without an image registry."""
 
     def ended(self, status: Status, **values: object) -> Revision:
         return replace(self, status=status, **values)  # type: ignore[arg-type]
@@ -79,6 +85,9 @@ class Revision:
                 "claimed": self.who.claimed,
                 "job": self.who.job,
             },
+            "reason": self.reason,
+            "imageRegistry": self.image_registry,
+            "images": dict(self.images),
         }
 
     @classmethod
@@ -104,6 +113,9 @@ class Revision:
             last_checked=value["lastChecked"],
             changes=dict(value["changes"]),
             who=Who(who.get("authenticated"), who.get("claimed"), who.get("job")),
+            reason=value.get("reason"),
+            image_registry=value.get("imageRegistry"),
+            images=dict(value.get("images") or {}),
         )
 
 

@@ -125,6 +125,27 @@ def test_without_variables_the_home_folder_is_searched(tmp_path: Path) -> None:
     assert DockerCredentials.from_environment({}).find(HOST, "shop") is None
 
 
+@pytest.mark.requirement("B-86")
+def test_the_files_of_podman_and_others_are_searched_too(tmp_path: Path) -> None:
+    for folder, place in (("run", "one.test"), (".config", "two.test"), ("config", "three.test")):
+        file = tmp_path / folder / "containers/auth.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"auths": {f"{place}/team": encoded(folder)}}))
+    environment = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "run")}
+    credentials = DockerCredentials.from_environment(environment)
+    assert user(credentials.find("one.test", "team/shop")) == "run"
+    assert user(credentials.find("two.test", "team")) == ".config"
+    assert credentials.find("two.test", "other") is None
+    environment["XDG_CONFIG_HOME"] = str(tmp_path / "config")
+    credentials = DockerCredentials.from_environment(environment)
+    assert user(credentials.find("three.test", "team")) == "config"
+    assert [str(path.relative_to(tmp_path)) for path in credentials.files] == [
+        ".docker/config.json",
+        "run/containers/auth.json",
+        "config/containers/auth.json",
+    ]
+
+
 def test_a_file_that_is_absent_or_empty_has_no_credentials(tmp_path: Path) -> None:
     (tmp_path / "empty.json").touch()
     credentials = DockerCredentials([tmp_path / "absent.json", tmp_path / "empty.json"])

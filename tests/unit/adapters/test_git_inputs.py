@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bundler.adapters.git import GitRepository
-from bundler.adapters.git_inputs import _ignored
+from bundler.adapters.git_inputs import ignored_by
 from bundler.errors import ProjectFileInvalid
 from bundler.model.history import Input
 from tests.git_history import NewCommit, git, make_history
@@ -41,7 +41,7 @@ def test_files_are_ignored_where_git_ignores_them(tmp_path: Path) -> None:
     chosen = random.Random(5)  # noqa: S311  the same patterns every time
     for _ in range(150):
         patterns = [*generated(chosen), "/te st/b"]
-        ignored = _ignored(patterns)
+        ignored = ignored_by(patterns)
         assert ignored
         assert {path for path in PATHS if ignored(path)} == gits_answer(tmp_path, patterns), (
             patterns
@@ -49,7 +49,7 @@ def test_files_are_ignored_where_git_ignores_them(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_taken_back_counts() -> None:
-    ignored = _ignored(("*.md", "docs/", "!docs/api.md"))
+    ignored = ignored_by(("*.md", "docs/", "!docs/api.md"))
     assert ignored
     assert [path for path in ("a.md", "docs/x", "docs/api.md") if ignored(path)] == [
         "a.md",

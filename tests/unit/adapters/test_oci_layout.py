@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bundler.adapters import oci_layout
+from bundler.adapters import layout_folder, layout_reader
+from bundler.adapters.layout_folder import LayoutFolder
 from bundler.adapters.oci_layout import OciLayout
 from bundler.adapters.registries import Registries
 from bundler.errors import (
+    BundlerError,
     CouldNotCheck,
     Locked,
     NotFound,
+    Unreachable,
     UsageError,
     VerificationFailed,
     VersionExists,
 )
-from bundler.model.artifact import MANIFEST, REF_NAME, Descriptor
+from bundler.model.artifact import INDEX, MANIFEST, REF_NAME, Blob, Descriptor
 from bundler.model.reference import Digest, Repository
-from tests.fakes.registry import image
+from tests.fakes.registry import image, index, referrer
 
 ROOT = Path(__file__).parents[3]
 PLACE = Repository("ocidir", "deploy/shop")
@@ -52,29 +58,91 @@ import os, signal, sys
 from pathlib import Path
 from bundler.adapters.oci_layout import OciLayout
 from bundler.model.reference import Repository
-from tests.fakes.registry import image
+from tests.fakes.registry import image, index, referrer
 
 def kill_before(operation):
     count = 0
     def watch(event, _):
         nonlocal count
-        if event in ("open", "os.rename", "os.mkdir", "fcntl.flock"):
+        if event in ("open", "os.rename", "os.link", "os.remove", "os.mkdir", "fcntl.flock"):
             count += 1
             if count == operation:
                 os.kill(os.getpid(), signal.SIGKILL)
     sys.addaudithook(watch)
 
-place, status, operation = Repository("ocidir", "deploy/shop"), -1, 0
+def publish(layout):
+    layout.push(place, image())
+    layout.tag(place, image(), "v1.0.0")
+
+def copy(layout):
+    both = index([one.manifest.descriptor])
+    signature = referrer(both.descriptor, b"signed")
+    for blob in (*one.blobs, *signature.blobs):
+        layout.put_blob(place, blob.descriptor, lambda: iter([blob.content]), near)
+    for manifest, tag in ((one.manifest, None), (both, None), (signature.manifest, None),
+                          (both, "v1.0.0")):
+        if tag or not layout.has(place, manifest.descriptor):
+            layout.put_manifest(place, manifest, tag)
+
+place, near = Repository("ocidir", "deploy/shop"), Repository("ocidir", "near")
+one = image("amd64", layers=[b"layer"])
+status, operation = -1, 0
 while status:
     operation += 1
     layout = OciLayout(Path(sys.argv[1], str(operation)))
+    layout.push(near, one)
     if not (child := os.fork()):
         kill_before(operation)
-        layout.push(place, image())
-        layout.tag(place, image(), "v1.0.0")
+        globals()[sys.argv[2]](layout)
         os._exit(0)
     status = os.waitpid(child, 0)[1]
+    globals()[sys.argv[2]](layout)
 """
+
+
+def run_program(
+    program: str, *arguments: object, before: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
+        preexec_fn=before,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+CAUGHT = """
+import json, sys
+from contextlib import contextmanager
+from pathlib import Path
+from bundler.adapters.oci_layout import OciLayout
+from bundler.errors import BundlerError
+from bundler.model.reference import Repository
+from tests.fakes.registry import image
+
+@contextmanager
+def caught():
+    try:
+        yield
+    except BundlerError as error:
+        told = {"exit": error.exit_code, "code": error.code}
+        print(json.dumps(told | {"message": error.message, "hint": error.hint}))
+
+layout, place = OciLayout(Path(sys.argv[1])), Repository("ocidir", "deploy/shop")
+"""
+
+
+def without_power() -> None:
+    """Take from root what lets it write everywhere; nobody else has it."""
+    prctl = ctypes.CDLL(None).prctl
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+
+
+def unwanted() -> Iterator[bytes]:
+    raise AssertionError("asked for")
 
 
 def start_writer(base: Path, name: str, count: int) -> subprocess.Popen[str]:
@@ -138,19 +206,33 @@ def test_a_writer_that_is_killed_leaves_a_valid_layout(tmp_path: Path, root: Pat
 
 
 @pytest.mark.requirement("B-83")
-def test_there_is_no_moment_at_which_a_kill_does_harm(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
-    program = [sys.executable, "-c", KILLED_BEFORE_EACH_FILE_OPERATION, str(tmp_path)]
-    subprocess.run(program, check=True, env=environment)
+@pytest.mark.parametrize("work", ["publish", "copy"])
+def test_there_is_no_moment_at_which_a_kill_does_harm(tmp_path: Path, work: str) -> None:
+    run_program(KILLED_BEFORE_EACH_FILE_OPERATION, tmp_path, work)
     folders = sorted(tmp_path.iterdir(), key=lambda folder: int(folder.name))
     assert len(folders) > 15
-    for folder in folders:
-        layout = OciLayout(folder)
-        for _ in layout.tags(PLACE):
+    layouts = [(folder / "deploy/shop", OciLayout(folder)) for folder in folders]
+    for root, layout in layouts:
+        assert layout.tags(PLACE) == ("v1.0.0",)
+        for path in (root / "blobs/sha256").iterdir():
+            assert Digest.of(path.read_bytes()).hex == path.name
+    names = [{path.name for path in (root / "blobs/sha256").iterdir()} for root, _ in layouts]
+    assert all(name == names[-1] for name in names)
+    if work == "copy":
+        top = layouts[-1][1].resolve(PLACE, "v1.0.0")
+        assert top
+        for _, layout in layouts:
+            assert [each.annotations for each in layout.referrers(PLACE, top)] == [{}]
+
+
+@pytest.mark.requirement("B-83")
+def test_what_a_killed_publisher_left_is_valid_before_anybody_repairs_it(tmp_path: Path) -> None:
+    run_program(
+        KILLED_BEFORE_EACH_FILE_OPERATION.rpartition("    globals()")[0], tmp_path, "publish"
+    )
+    for folder in tmp_path.iterdir():
+        for _ in OciLayout(folder).tags(PLACE):
             assert assert_valid(folder / "deploy/shop") == ["v1.0.0"]
-        layout.push(PLACE, image())
-        layout.tag(PLACE, image(), "v1.0.0")
-        assert assert_valid(folder / "deploy/shop") == ["v1.0.0"]
 
 
 def test_writers_in_several_processes_lose_nothing(tmp_path: Path, root: Path) -> None:
@@ -177,8 +259,8 @@ def test_temporary_files_of_killed_writers_are_cleared_away_later(
 def test_a_lock_that_is_not_given_back_is_not_waited_for_for_ever(
     published: OciLayout, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(oci_layout, "LOCK_SECONDS", 0.05)
-    with oci_layout._locked(root), pytest.raises(Locked, match="has been locked"):
+    monkeypatch.setattr(layout_folder, "LOCK_SECONDS", 0.05)
+    with LayoutFolder(root).locked(), pytest.raises(Locked, match="has been locked"):
         published.tag(PLACE, image(), "v1.0.1")
 
 
@@ -222,7 +304,223 @@ def test_an_absolute_path_is_taken_as_it_is(published: OciLayout, root: Path) ->
     assert elsewhere.tags(Repository("ocidir", str(root))) == ("v1.0.0",)
 
 
+# --- content that is copied ---
+
+
+@pytest.mark.requirement("B-80")
+def test_of_processes_that_set_one_tag_to_different_content_one_wins(
+    tmp_path: Path, layout: OciLayout
+) -> None:
+    program = """
+import sys
+from pathlib import Path
+from bundler.adapters.oci_layout import OciLayout
+from bundler.errors import VersionExists
+from bundler.model.reference import Repository
+from tests.fakes.registry import image
+
+layout, one = OciLayout(Path(sys.argv[1])), image(sys.argv[2])
+place = Repository("ocidir", "deploy/shop")
+layout.put_blob(place, one.config.descriptor, lambda: iter([one.config.content]))
+try:
+    layout.put_manifest(place, one.manifest, "v1.0.0")
+    print(one.digest)
+except VersionExists:
+    pass
+"""
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(run_program, program, tmp_path, number % 3) for number in range(6)]
+    winners = [run.result().stdout.strip() for run in runs]
+    assert {winner for winner in winners if winner} == {str(layout.resolve(PLACE, "v1.0.0"))}
+    assert len([winner for winner in winners if winner]) == 2
+
+
+def test_a_neighbour_on_the_same_file_system_shares_its_blob(
+    layout: OciLayout, published: OciLayout, root: Path
+) -> None:
+    other, blob = Repository("ocidir", "other"), image().config
+    layout.put_blob(other, blob.descriptor, unwanted, near=PLACE)
+    name = f"blobs/sha256/{blob.descriptor.digest.hex}"
+    assert (root.parents[1] / "other" / name).samefile(root / name)
+    assert not [*(root.parents[1] / "other").glob(".incomplete-*")]
+
+
+@pytest.mark.parametrize("damage", ["other bytes", "a link", "nothing"])
+def test_a_neighbour_that_has_damage_is_not_shared(
+    published: OciLayout, root: Path, damage: str
+) -> None:
+    other, blob = Repository("ocidir", "other"), image().config
+    path = root / "blobs/sha256" / blob.descriptor.digest.hex
+    path.unlink()
+    if damage == "other bytes":
+        path.write_bytes(b"x" * blob.descriptor.size)
+    elif damage == "a link":
+        path.symlink_to(root / "index.json")
+    published.put_blob(other, blob.descriptor, lambda: iter([blob.content]), near=PLACE)
+    assert published.blob(other, blob.descriptor) == blob.content
+
+
+def test_a_file_system_without_links_is_copied_to(
+    published: OciLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    other, blob = Repository("ocidir", "other"), image().config
+    published.put_blob(other, blob.descriptor, lambda: iter([blob.content]), near=PLACE)
+    assert published.blob(other, blob.descriptor) == blob.content
+
+
+def test_a_source_that_breaks_leaves_nothing(published: OciLayout, root: Path) -> None:
+    before = sorted(root.rglob("*"))
+    blob = Blob.of("text/plain", b"content")
+
+    def broken() -> Iterator[bytes]:
+        yield b"con"
+        raise Unreachable("registry.test does not answer")
+
+    with pytest.raises(Unreachable):
+        published.put_blob(PLACE, blob.descriptor, broken)
+    assert sorted(root.rglob("*")) == before
+
+
+def test_a_pushed_manifest_is_there_once_the_index_names_it(layout: OciLayout) -> None:
+    layout.push(PLACE, image())
+    assert not layout.has(PLACE, image().manifest.descriptor)
+    layout.put_manifest(PLACE, image().manifest)
+    assert layout.has(PLACE, image().manifest.descriptor)
+
+
+def test_an_index_names_its_images_alone(layout: OciLayout, root: Path) -> None:
+    both = index([image("amd64").manifest.descriptor, image("arm64").manifest.descriptor])
+    for each in (image("amd64"), image("arm64")):
+        layout.push(PLACE, each)
+        layout.put_manifest(PLACE, each.manifest)
+    assert len(entries(root)) == 2
+    layout.put_manifest(PLACE, both, "v1.0.0")
+    assert [entry["digest"] for entry in entries(root)] == [str(both.descriptor.digest)]
+    assert layout.has(PLACE, image("arm64").manifest.descriptor)
+
+
+def test_a_referrer_is_an_entry_without_tag_with_its_type(published: OciLayout, root: Path) -> None:
+    signature = referrer(image().manifest.descriptor, b"signed", annotations={"by": "us"})
+    published.push(PLACE, signature)
+    published.put_manifest(PLACE, signature.manifest)
+    assert entries(root)[1] == {
+        **signature.manifest.descriptor.as_dict(),
+        "artifactType": "application/vnd.test.signature",
+    }
+    assert published.tags(PLACE) == ("v1.0.0",)
+    (found,) = published.referrers(PLACE, image().digest)
+    assert (found.digest, found.annotations) == (signature.digest, {"by": "us"})
+
+
+def test_referrers_of_the_fallback_tag_are_found_and_junk_is_left_out(
+    published: OciLayout, root: Path
+) -> None:
+    subject = image().manifest.descriptor
+    signatures = [referrer(subject, content) for content in (b"one", b"two")]
+    stranger = referrer(image("other").manifest.descriptor, b"about something else")
+    for each in (*signatures, stranger):
+        published.push(PLACE, each)
+    listed = index([each.manifest.descriptor for each in (*signatures, stranger, image("absent"))])
+    document = json.loads(listed.content)
+    document["manifests"] += [{"digest": "sha256:../x"}, {}, {"digest": 7}]
+    fallback = Blob.of(INDEX, json.dumps(document).encode())
+    (root / "blobs/sha256" / fallback.descriptor.digest.hex).write_bytes(fallback.content)
+    tag = f"sha256-{subject.digest.hex}"
+    add_entry(root, **fallback.descriptor.as_dict(), annotations={REF_NAME: tag})
+    published.put_manifest(PLACE, signatures[1].manifest)
+    found = published.referrers(PLACE, subject.digest)
+    assert {each.digest for each in found} == {each.digest for each in signatures}
+    assert len(found) == 2
+
+
+def test_more_referrers_than_anybody_needs_are_left_out(
+    published: OciLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout_reader, "MAX_REFERRERS", 2)
+    for number in range(4):
+        signature = referrer(image().manifest.descriptor, bytes([number]))
+        published.push(PLACE, signature)
+        published.put_manifest(PLACE, signature.manifest)
+    assert len(published.referrers(PLACE, image().digest)) == 2
+
+
+# --- places that cannot be written ---
+
+
+@pytest.mark.requirement("B-83")
+def test_a_full_disk_is_told_and_nothing_half_written_stays(
+    tmp_path: Path, published: OciLayout, root: Path
+) -> None:
+    program = f"{CAUGHT}\nwith caught():\n    layout.push(place, image(layers=[bytes(10**6)]))"
+    before = sorted(root.rglob("*"))
+
+    def no_large_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    told = json.loads(run_program(program, tmp_path, before=no_large_files).stdout)
+    assert (told["exit"], told["code"]) == (2, "usage")
+    assert "cannot be written: file too large" in told["message"]
+    assert "ulimit" in told["hint"]
+    left = set(root.rglob("*")) - set(before)
+    assert not [path for path in left if path.name.startswith(".incomplete-")]
+    published.push(PLACE, image(layers=[bytes(10**6)]))
+    published.tag(PLACE, image(layers=[bytes(10**6)]), "v2.0.0")
+
+
+@pytest.mark.requirement("B-83")
+def test_a_folder_that_may_not_be_written_is_told(
+    tmp_path: Path, published: OciLayout, root: Path
+) -> None:
+    program = (
+        f"{CAUGHT}\nwith caught():\n    layout.push(place, image('new'))\n"
+        "with caught():\n    layout.put_manifest(place, image().manifest, 'v2')\n"
+        "with caught():\n    layout.push(Repository('ocidir', 'deploy/shop/deeper'), image())\n"
+        "assert layout.resolve(place, 'v1.0.0')"
+    )
+    folders = [root, root / "blobs/sha256"]
+    for path in folders:
+        path.chmod(0o555)
+    (root / ".lock").chmod(0o444)
+    try:
+        told = run_program(program, tmp_path, before=without_power).stdout.splitlines()
+    finally:
+        for path in folders:
+            path.chmod(0o755)
+    assert len(told) == 3
+    for line in map(json.loads, told):
+        assert (line["exit"], line["code"]) == (2, "usage")
+        assert "cannot be written: permission denied" in line["message"]
+        assert "write access" in line["hint"]
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, UsageError),
+        (errno.EROFS, UsageError),
+        (errno.EDQUOT, UsageError),
+        (errno.EIO, CouldNotCheck),
+        (errno.EMFILE, CouldNotCheck),
+    ],
+)
+def test_trying_again_is_advised_only_where_nothing_is_known(
+    number: int, kind: type[BundlerError]
+) -> None:
+    with pytest.raises(kind) as caught, layout_folder.writing(Path("place")):
+        raise OSError(number, os.strerror(number))
+    assert (caught.value.hint is not None) == (kind is UsageError)
+
+
 # --- other tools ---
+
+
+def entries(root: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((root / "index.json").read_bytes())["manifests"]
+    return found
 
 
 def add_entry(root: Path, **entry: Any) -> None:
@@ -313,6 +611,33 @@ def test_a_damaged_layout_does_not_look_empty(
     assert (root / name).read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: b" " * 9_000_000, "has more than 8388608 bytes"),
+        (lambda: b'{"manifests": [' + b"{}," * 2_500_000 + b"{}]}", "objects and lists"),
+        (lambda: b'{"manifests": [' + b"[]," * 2_500_000 + b"{}]}", "objects and lists"),
+    ],
+    ids=["spaces", "objects", "lists"],
+)
+def test_an_index_beyond_all_bounds_is_not_read(
+    published: OciLayout, root: Path, make: Callable[[], bytes], told: str
+) -> None:
+    (root / "index.json").write_bytes(make())
+    with pytest.raises(CouldNotCheck, match=told):
+        published.tags(PLACE)
+
+
+def test_an_index_grows_no_larger_than_it_is_read(
+    published: OciLayout, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (root / "index.json").read_bytes()
+    monkeypatch.setattr(layout_folder, "MAX_INDEX_BYTES", len(before))
+    with pytest.raises(UsageError, match="would have more than"):
+        published.tag(PLACE, image(), "v2.0.0")
+    assert (root / "index.json").read_bytes() == before
+
+
 def test_a_layout_of_a_later_version_is_not_touched(published: OciLayout, root: Path) -> None:
     (root / "oci-layout").write_text('{"imageLayoutVersion": "2.0.0"}')
     with pytest.raises(CouldNotCheck, match=r"version 1\.0\.0"):
@@ -332,16 +657,14 @@ def test_a_digest_in_the_index_is_no_path(published: OciLayout, root: Path, dige
         published.resolve(PLACE, "v2")
 
 
-def test_a_file_in_place_of_the_folder_is_could_not_check(layout: OciLayout, root: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_told(layout: OciLayout, root: Path) -> None:
     root.parent.mkdir()
     root.touch()
-    questions: list[Callable[[], object]] = [
-        lambda: layout.tags(PLACE),
-        lambda: layout.push(PLACE, image()),
-    ]
-    for ask in questions:
-        with pytest.raises(CouldNotCheck, match=str(root)):
-            ask()
+    with pytest.raises(CouldNotCheck, match=str(root)):
+        layout.tags(PLACE)
+    with pytest.raises(UsageError, match=str(root)) as caught:
+        layout.push(PLACE, image())
+    assert "name another folder" in (caught.value.hint or "")
 
 
 def test_a_pipe_in_place_of_a_blob_is_not_waited_for(published: OciLayout, root: Path) -> None:

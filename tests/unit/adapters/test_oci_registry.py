@@ -28,7 +28,9 @@ from bundler.model.reference import Digest, Repository
 from tests.fakes.registry import image
 from tests.fakes.scripted_server import Answer, Asked, ScriptedServer
 
-PATIENCE = Patience(connect=2, read=1, attempts=3, first_pause=0.01, retrying=5, given_up=0)
+PATIENCE = Patience(
+    connect=2, read=1, attempts=3, first_pause=0.01, retrying=5, settling=0.01, given_up=0
+)
 IMAGE = image("cart")
 MISSING = Answer(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"unknown"}]}')
 HTML = b"<html>Welcome to nginx</html>"

@@ -376,7 +376,7 @@ def test_a_token_that_does_not_help_is_could_not_check(
     registry.revoked |= {f"Bearer canary-token-{number}" for number in range(10)}
     with pytest.raises(CouldNotCheck, match="refuses access"):
         login().resolve(repository, "v1")
-    assert service.given == 1
+    assert service.given == 2  # one more, for one that was withdrawn meanwhile
 
 
 @pytest.mark.parametrize(
@@ -525,3 +525,63 @@ def test_oras_has_what_we_build_on() -> None:
     ):
         names = list(inspect.signature(inspect.unwrap(theirs)).parameters)
         assert list(inspect.signature(ours).parameters) == names
+
+
+# --- mounts ---
+
+
+@pytest.mark.requirement("B-86")
+def test_a_mount_asks_for_both_repositories(
+    service: TokenService,
+    registry: TokenRegistry,
+    login: Callable[..., OciRegistry],
+    repository: Repository,
+    server: ScriptedServer,
+) -> None:
+    blob = image().config
+    answer = registry.answer
+
+    def mount(asked: Asked) -> Answer:
+        given = answer(asked)
+        if given.status == 200:
+            return Answer(201) if asked.method == "POST" else Answer(404)
+        return given
+
+    server.answer = mount
+    base = Repository("oci", f"{server.host}/shop/base")
+    client = login(username=USER, password=PASSWORD)
+    client.put_blob(repository, blob.descriptor, lambda: iter([blob.content]), base)
+    assert service.asked[-1]["scope"] == [
+        "repository:shop/base:pull",
+        "repository:shop/cart:pull,push",
+    ]
+
+
+@pytest.mark.requirement("B-86")
+def test_a_token_service_that_denies_a_mount_denies_nothing_else(
+    token_server: ScriptedServer,
+    service: TokenService,
+    registry: TokenRegistry,
+    login: Callable[..., OciRegistry],
+    repository: Repository,
+    server: ScriptedServer,
+) -> None:
+    blob = image().config
+    answer = registry.answer
+    token_server.answer = lambda asked: (
+        Answer(401) if "base" in asked.path else service.answer(asked)
+    )
+
+    def store(asked: Asked) -> Answer:
+        given = answer(asked)
+        if given.status != 200:
+            return given
+        sessions = {"POST": Answer(202, headers={"Location": "x"}), "PUT": Answer(201)}
+        return sessions.get(asked.method, Answer(404))
+
+    server.answer = store
+    base = Repository("oci", f"{server.host}/shop/base")
+    client = login(username=USER, password=PASSWORD)
+    client.put_blob(repository, blob.descriptor, lambda: iter([blob.content]), base)
+    assert server.asked[-1].method == "PUT"
+    assert server.asked[-1].body == blob.content

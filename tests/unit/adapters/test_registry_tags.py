@@ -1,0 +1,177 @@
+"""Who of several publishes a version, on registries that keep tags immutable and on others."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from bundler.adapters.docker_credentials import DockerCredentials
+from bundler.adapters.oci_registry import OciRegistry
+from bundler.adapters.registry_patience import Patience
+from bundler.errors import CouldNotCheck, Unreachable, VersionExists
+from bundler.model.artifact import MANIFEST, Blob
+from bundler.model.reference import Digest, Repository
+from tests.fakes.registry import image
+from tests.fakes.scripted_server import Answer, Asked, ScriptedServer
+
+PATIENCE = Patience(
+    connect=2, read=2, attempts=3, first_pause=0.01, retrying=5, settling=0.01, given_up=0
+)
+CART = image("cart").manifest
+OTHER = image("other").manifest
+UNKNOWN = Answer(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}')
+
+
+class TagStore:
+    """Tags of one repository; `immutable` says with what a second manifest is refused."""
+
+    def __init__(self, server: ScriptedServer) -> None:
+        self.tags: dict[str, Digest] = {}
+        self.manifests: dict[Digest, bytes] = {}
+        self.immutable: int | None = None
+        self.answers: list[tuple[bool, Answer]] = []
+        """Instead of the next PUTs: whether the manifest is stored, and the answer."""
+        self.server = server
+        self._lock = threading.Lock()
+        server.answer = self.answer
+
+    def answer(self, asked: Asked) -> Answer:
+        tag = asked.path.rpartition("/")[2]
+        if asked.method == "PUT":
+            with self._lock:
+                self.manifests[Digest.of(asked.body)] = asked.body
+                return self._put(tag, Digest.of(asked.body))
+        if tag not in self.tags:
+            return UNKNOWN
+        digest = {"Docker-Content-Digest": str(self.tags[tag]), "Content-Type": MANIFEST}
+        return Answer(200, self.manifests.get(self.tags[tag], b""), digest)
+
+    def _put(self, tag: str, digest: Digest) -> Answer:
+        is_stored, answer = self.answers.pop(0) if self.answers else (True, Answer(201))
+        if is_stored and self.immutable and tag in self.tags:
+            return Answer(self.immutable, b'{"errors":[{"code":"TAG_INVALID"}]}')
+        if is_stored:
+            self.tags[tag] = digest
+        return answer
+
+    def puts(self) -> int:
+        return sum(asked.method == "PUT" for asked in self.server.asked)
+
+
+@pytest.fixture
+def store() -> Iterator[TagStore]:
+    with ScriptedServer(lambda _: Answer(500)) as server:
+        yield TagStore(server)
+
+
+@pytest.fixture
+def repository(store: TagStore) -> Repository:
+    return Repository("oci", f"{store.server.host}/shop/cart")
+
+
+@pytest.fixture
+def registry() -> OciRegistry:
+    return OciRegistry(credentials=DockerCredentials([]), patience=PATIENCE)
+
+
+def attempt(repository: Repository, manifest: Blob, settling: float = 0.5) -> Digest | None:
+    """What one who is alone with his process publishes; None where he is told that he lost."""
+    patience = replace(PATIENCE, settling=settling)
+    registry = OciRegistry(credentials=DockerCredentials([]), patience=patience)
+    try:
+        registry.put_manifest(repository, manifest, "v1")
+    except VersionExists:
+        return None
+    return manifest.descriptor.digest
+
+
+@pytest.mark.requirement("B-80")
+@pytest.mark.parametrize("immutable", [None, 400, 403, 409, 412])
+def test_of_twenty_with_other_content_only_the_one_at_the_tag_wins(
+    store: TagStore, repository: Repository, immutable: int | None
+) -> None:
+    store.immutable = immutable
+    everybody = [image(str(number)).manifest for number in range(20)]
+    with ThreadPoolExecutor(20) as pool:
+        published = list(pool.map(lambda each: attempt(repository, each), everybody))
+    assert [digest for digest in published if digest] == [store.tags["v1"]]
+
+
+@pytest.mark.requirement("B-80")
+@pytest.mark.parametrize("immutable", [None, 400, 403, 409, 412])
+def test_twenty_with_the_same_content_all_win(
+    store: TagStore, repository: Repository, immutable: int | None
+) -> None:
+    store.immutable = immutable
+    with ThreadPoolExecutor(20) as pool:
+        published = set(pool.map(lambda _: attempt(repository, CART, 0.05), range(20)))
+    assert published == {CART.descriptor.digest}
+
+
+def test_a_tag_that_is_there_is_not_waited_for(store: TagStore, repository: Repository) -> None:
+    store.tags["v1"] = CART.descriptor.digest
+    started = time.monotonic()
+    assert attempt(repository, CART, settling=30) == CART.descriptor.digest
+    assert attempt(repository, OTHER, settling=30) is None
+    assert time.monotonic() - started < 10
+    assert store.puts() == 0
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_passing_failure_is_tried_again_where_it_was_one(
+    store: TagStore, registry: OciRegistry, repository: Repository, is_stored: bool, status: int
+) -> None:
+    store.answers = [(is_stored, Answer(status))]
+    registry.put_manifest(repository, CART, "v1")
+    assert store.tags["v1"] == CART.descriptor.digest
+    assert store.puts() == (1 if is_stored else 2)
+
+
+@pytest.mark.requirement("B-80")
+def test_trying_again_does_not_replace_what_another_published_meanwhile(
+    store: TagStore, registry: OciRegistry, repository: Repository
+) -> None:
+    answer = store.answer
+
+    def busy(asked: Asked) -> Answer:
+        if asked.method == "PUT":
+            store.tags["v1"] = OTHER.descriptor.digest
+            return Answer(503)
+        return answer(asked)
+
+    store.server.answer = busy
+    with pytest.raises(VersionExists, match=OTHER.descriptor.digest.hex):
+        registry.put_manifest(repository, CART, "v1")
+    assert store.puts() == 1
+
+
+def test_a_registry_that_never_takes_it_is_told_as_such(
+    store: TagStore, registry: OciRegistry, repository: Repository
+) -> None:
+    store.answers = [(False, Answer(503))] * 10
+    with pytest.raises(CouldNotCheck, match="HTTP 503"):
+        registry.put_manifest(repository, CART, "v1")
+    assert store.puts() == PATIENCE.attempts
+
+
+def test_a_registry_that_takes_it_and_shows_nothing_is_could_not_check(
+    store: TagStore, registry: OciRegistry, repository: Repository
+) -> None:
+    store.answers = [(False, Answer(201))]
+    with pytest.raises(CouldNotCheck, match="cannot be found"):
+        registry.put_manifest(repository, CART, "v1")
+
+
+def test_a_registry_that_breaks_off_each_time_is_unreachable(
+    store: TagStore, registry: OciRegistry, repository: Repository
+) -> None:
+    store.answers = [(False, Answer(201, b"x", promised=9))] * 10
+    with pytest.raises(Unreachable):
+        registry.put_manifest(repository, CART, "v1")
+    assert store.puts() == PATIENCE.attempts
