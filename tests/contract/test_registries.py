@@ -42,7 +42,7 @@ from tools.server_process import free_port
 
 USER, PASSWORD = "deployer", "canary-7f3a-password"
 IDENTITY_TOKEN = "canary-7f3a-identity"
-QUICK = Patience(attempts=3, first_pause=0.01, retrying=5, settling=0.05, given_up=0)
+QUICK = Patience(attempts=5, first_pause=0.05, retrying=5, settling=0.05, given_up=0)
 LONGER = replace(QUICK, attempts=6, first_pause=0.1)
 """For Docker's registry 2.8, which fails while others write what it reads."""
 CHUNK = 1024 * 1024
