@@ -1,10 +1,14 @@
 """Push, pull and copy of a large bundle beside oras, and 200 images beside imgpkg and oras.
 
-`python bench/relocate.py` starts two registries on loopback and prints medians of five runs, in
-turn, near and with 25 ms added to each request: our time, theirs, the ratio, the ratio where both
-are without their start-up, and our peak memory. The bundle has 2,500 objects for each of three
-targets. The images have five layers each; half of all their layers are shared. Push is a copy out
-of an image layout for both. Programs that are not on PATH are left out.
+`python bench/relocate.py [push] [pull] [copy]` starts two registries on loopback and prints medians
+of five runs, in turn, near and with 25 ms added to each request: our time, theirs, and our peak
+memory; and the same without what is no work: starting up (until a program first connects to a
+registry) and, of ours, the settling delay (what was just published is read again after half a
+second; `settled` counts it).
+`python` is a bare interpreter that makes the same requests: no Python program is faster. The
+bundle has 2,500 objects for each of three targets. The images have five layers each; half of all
+their layers are shared. Push is a copy out of an image layout for all. oras and crane are those of
+`tools/build.py`; imgpkg is left out where it is not on PATH.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -19,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -39,6 +44,7 @@ from bundler.model.reference import Digest, Repository  # noqa: E402
 from bundler.model.release import ReleaseTag, SourceRevision  # noqa: E402
 from bundler.publish.pack import compact_json, pack  # noqa: E402
 from tests.e2e.releases import Releases, config_map  # noqa: E402
+from tools.build import binary_path  # noqa: E402
 from tools.registries import Distribution  # noqa: E402
 
 OBJECTS, TARGETS = 2_500, ("dev", "stage", "prod")
@@ -46,9 +52,11 @@ IMAGES, LAYERS, LAYER_BYTES, BASES = 200, 5, 256 * 1024, 10
 RUNS = 5
 LATENCY = 0.025
 PARALLEL = 8
-"""Copies that oras, which copies one image, is let do at one time."""
+"""Copies that oras and crane, which copy one image, are let do at one time."""
 VERSION = "v1.0.0"
 OURS = (sys.executable, "-m", "bundler")
+BARE = (sys.executable, "-S", str(ROOT / "bench/bare.py"))
+SETTLING = Patience().settling
 
 
 # --- what is copied -----------------------------------------------------------------------------
@@ -204,19 +212,32 @@ def work(place: Place, host: str) -> dict[str, Commands]:
         "push": {
             "ours": [[*OURS, "copy", f"ocidir://{copied}:{VERSION}", f"oci://{place.fresh(host)}"]],
             "oras": [_oras_cp(f"{copied}:{VERSION}", place.fresh(host), "--from-oci-layout")],
+            "python": [[*BARE, "push", str(copied), *place.fresh(host).split("/")]],
         },
         "pull": {
             "ours": [[*OURS, "pull", f"oci://{there}", "-d", place.out()]],
             "oras": [["oras", "pull", "--plain-http", there, "-o", place.out()]],
+            "python": [[*BARE, "pull", host, "bundle", place.out()]],
         },
         "copy": {
             "ours": [[*OURS, "copy", f"oci://{bundle}", f"oci://{place.fresh(host)}"]],
             "oras": [_oras_cp(bundle, place.fresh(host), "--from-plain-http")],
+            "python": [[*BARE, "copy", place.near, "bundle", *place.fresh(host).split("/")]],
         },
         f"copy {IMAGES} images": {
             "ours": [[*OURS, "copy", place.release, f"oci://{place.fresh(host)}", "--images"]],
             "oras": [
                 _oras_cp(f"{name}@{digest}", place.fresh(host), "--from-plain-http")
+                for name, digest in place.images.items()
+            ],
+            "crane": [
+                [
+                    "crane",
+                    "copy",
+                    "--insecure",
+                    f"{name}@{digest}",
+                    f"{place.fresh(host)}:{VERSION}",
+                ]
                 for name, digest in place.images.items()
             ],
             "imgpkg": [
@@ -230,10 +251,35 @@ def _oras_cp(source: str, to: str, *flags: str) -> list[str]:
     return ["oras", "cp", *flags, "--to-plain-http", source, f"{to}:{VERSION}"]
 
 
-def start_ups(environment: Mapping[str, str]) -> dict[str, Measured]:
-    versions = {"ours": [*OURS, "--version"], "oras": ["oras", "version"]}
-    versions["imgpkg"] = ["imgpkg", "version"]
-    return measured(environment, [{name: [each] for name, each in versions.items()}] * RUNS)
+def start_up(place: Place, what: str, program: str) -> float:
+    """How long a program takes until it first connects to a registry."""
+    nowhere = subprocess.DEVNULL
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
+        host = f"127.0.0.1:{listener.getsockname()[1]}"
+        [command] = work(replace(place, near=host), host)[what][program]
+        started = time.perf_counter()
+        with subprocess.Popen(
+            command, env=place.environment, stdout=nowhere, stderr=nowhere
+        ) as process:
+            connection, _ = listener.accept()
+            taken = time.perf_counter() - started
+            process.kill()
+            connection.close()
+    return taken
+
+
+BUNDLES = ("push", "pull", "copy")
+"""The work in which each program is one process."""
+
+
+def start_ups(place: Place, what: str) -> dict[str, float]:
+    """Program → the median of its start-ups; none where many processes do the work."""
+    programs = ("ours", "oras", "python") if what in BUNDLES else ()
+    return {
+        program: statistics.median(start_up(place, what, program) for _ in range(RUNS))
+        for program in programs
+    }
 
 
 def measured(environment: Mapping[str, str], runs: Sequence[Commands]) -> dict[str, Measured]:
@@ -246,19 +292,27 @@ def measured(environment: Mapping[str, str], runs: Sequence[Commands]) -> dict[s
     return found
 
 
-def report(what: str, found: Mapping[str, Measured], starting: Mapping[str, Measured]) -> None:
-    ours = found["ours"]
+def report(what: str, found: Mapping[str, Measured], starting: Mapping[str, float]) -> None:
+    """A line for each program."""
+    settling = 0 if what.startswith("pull") else SETTLING
+    ours = found["ours"].median
     for name, theirs in found.items():
-        line = f"{what:<34} {name:<7} {theirs.median:>7.2f}s {theirs.memory or '-':>5} MB"
+        took = theirs.median
+        line = f"{what:<34} {name:<7} {took:>7.3f}s {theirs.memory or '-':>5} MB"
         if name != "ours":
-            own = max(ours.median - starting["ours"].median, 0)
-            other = max(theirs.median - starting[name].median, 0.001)
-            line += f"  ours/{name} {ours.median / theirs.median:>5.2f}"
-            line += f"  without start-up {own / other:>5.2f}"
+            line += f"  ours/{name} {ours / took:>5.2f}"
+        if starting:
+            work = took - starting[name] - (settling if name == "ours" else 0)
+            line += f"  start-up {starting[name]:.3f}s, work {work:.3f}s"
+            own = ours - starting["ours"] - settling
+            if name != "ours":
+                line += f", ours/{name} {own / work:>5.2f}, {(own + settling) / work:>6.2f} settled"
         print(line, flush=True)
 
 
 def main() -> None:
+    tools = [str(binary_path(name).parent) for name in ("oras", "crane")]
+    os.environ["PATH"] = os.pathsep.join([*tools, os.environ["PATH"]])
     with (
         tempfile.TemporaryDirectory() as folder,
         Distribution() as source,
@@ -271,12 +325,12 @@ def main() -> None:
             Measured().run(
                 place.environment, [*OURS, "copy", f"ocidir://{place.layout}:{VERSION}", there]
             )
-        starting = start_ups(place.environment)
-        for name, each in starting.items():
-            print(f"{'start-up':<34} {name:<7} {each.median:>7.2f}s {each.memory:>5} MB")
         for host, line in ((target.host, ""), (far, f", {LATENCY * 1000:.0f} ms a request")):
             runs = [work(place, host) for _ in range(RUNS)]
-            for what in runs[0]:
+            for what in [
+                name for name in runs[0] if name.split()[0] in (sys.argv[1:] or name.split())
+            ]:
+                starting = start_ups(place, what)
                 found = measured(place.environment, [each[what] for each in runs])
                 report(what + line, found, starting)
 

@@ -118,6 +118,14 @@ PROGRAMS = (
         ),
     ),
     Program(
+        name="helm4",
+        version="v4.3.1",
+        package="helm.sh/helm/v4/cmd/helm",
+        binary="helm",
+        linker_values=("helm.sh/helm/v4/internal/version.version={version}",),
+        version_arguments=("version", "--short"),
+    ),
+    Program(
         name="kwok",
         version="v0.8.0",
         package="sigs.k8s.io/kwok/cmd/kwok",
@@ -167,6 +175,26 @@ PROGRAMS = (
         version_arguments=(),
     ),
     Program(
+        name="oras",
+        version="v1.2.3",
+        package="oras.land/oras/cmd/oras",
+        binary="oras",
+        pinned_in="oras",
+        module="oras.land/oras",
+        linker_values=("oras.land/oras/internal/version.BuildMetadata=",),
+        version_arguments=("version",),
+    ),
+    Program(
+        name="crane",
+        version="v0.22.1",
+        package="github.com/google/go-containerregistry/cmd/crane",
+        binary="crane",
+        pinned_in="crane",
+        module="github.com/google/go-containerregistry",
+        linker_values=("github.com/google/go-containerregistry/cmd/crane/cmd.Version={version}",),
+        version_arguments=("version",),
+    ),
+    Program(
         name="etcd",
         version="v3.7.3",
         package="go.etcd.io/etcd/server/v3",
@@ -185,6 +213,19 @@ PROGRAMS = (
         linker_values=("sigs.k8s.io/release-utils/version.gitVersion={version}",),
         version_arguments=("version",),
     ),
+    Program(
+        name="sops",
+        version="v3.13.3",
+        package="github.com/getsops/sops/v3/cmd/sops",
+        binary="sops",
+        version_arguments=("--version", "--disable-version-check"),
+    ),
+    Program(
+        name="age-keygen",
+        version="v1.3.2",
+        package="filippo.io/age/cmd/age-keygen",
+        binary="age-keygen",
+    ),
 )
 PROGRAM = {program.name: program for program in PROGRAMS}
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
@@ -193,9 +234,15 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "cluster": ("kustomize", *CONTROL_PLANE),
     "test": (
         "kustomize",
+        "helm",
+        "helm4",
         "distribution",
         "referrers-registry",
         "docker-registry",
+        "oras",
+        "crane",
+        "sops",
+        "age-keygen",
         *CONTROL_PLANE,
     ),
     "all": tuple(name for name in PROGRAM if name != "cosign"),

@@ -19,11 +19,12 @@ from bundler.model.lock import ImageLock, ResolvedImage, ResolvedMigrations
 from bundler.model.reference import ArtifactReference, Digest, InvalidReference, Repository
 from bundler.model.release import SemVer, SourceRevision
 from bundler.model.relocation import LockedImages
+from bundler.model.sops import SOPS
 from bundler.parallel import threads
 from bundler.ports import ArtifactReader, DocumentSchemas
 
-KNOWN_REQUIREMENTS: frozenset[str] = frozenset()
-"""What a document may demand of its readers beyond this format; nothing yet."""
+KNOWN_REQUIREMENTS = frozenset({SOPS})
+"""What a document may demand of its readers beyond this format."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,20 @@ def find(reader: ArtifactReader, reference: ArtifactReference) -> Manifest:
     """
     if reference.tag is None and reference.digest is None:
         reference = only_version(reader, reference.repository)
-    digest = reference.digest or reader.resolve(reference.repository, str(reference.tag))
-    if digest is None:
+    found = _manifest(reader, reference)
+    if found is None:
         raise NotFound(
             f"{reference}: no such version in the deploy registry",
             hint=_hint(reader, reference),
         )
-    exact = ArtifactReference(reference.repository, reference.tag, digest)
-    return parse_manifest(exact, reader.manifest(reference.repository, digest))
+    digest, content = found
+    return parse_manifest(ArtifactReference(reference.repository, reference.tag, digest), content)
+
+
+def _manifest(reader: ArtifactReader, reference: ArtifactReference) -> tuple[Digest, bytes] | None:
+    if reference.digest is None:
+        return reader.tagged(reference.repository, str(reference.tag))
+    return reference.digest, reader.manifest(reference.repository, reference.digest)
 
 
 def only_version(reader: ArtifactReader, repository: Repository) -> ArtifactReference:

@@ -9,6 +9,7 @@ BundlerError                    1  failed
 │   ├── SourceInvalid           2  no such tag, a shallow clone, no repository
 │   ├── ToolMissing             2  kustomize or git is not installed
 │   ├── NoConnection            2  a target without a connection
+│   ├── KeyNeeded               2  an encrypted Secret that cannot be decrypted here
 │   └── ConfirmationNeeded      2  no terminal to ask on
 ├── Refused                     4  a rule says no
 │   ├── BranchRefused           4  the tag is not on an allowed branch
@@ -81,6 +82,10 @@ class ToolMissing(UsageError):
 
 class NoConnection(UsageError):
     code = "no-connection"
+
+
+class KeyNeeded(UsageError):
+    code = "key-needed"
 
 
 class ConfirmationNeeded(UsageError):

@@ -12,14 +12,20 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import yaml
 
+from bundler.model.finding import json_pointer
+
+MAX_BYTES = 64 * 1024 * 1024
 MAX_DOCUMENTS = 50_000
 MAX_NODES = 2_000_000
 MAX_DEPTH = 100
 _MERGE = "tag:yaml.org,2002:merge"
+_MAX_DIGITS = 1_000
+"""Of a number in whatever base; beyond some thousands Python writes none."""
 _SUSPECT_NESTING = 1_000
 _DEEP_BLOCK = re.compile(r"(?:[-?:][ \t]+){200}| {500}")
 
@@ -44,6 +50,8 @@ class _Loader(yaml.CSafeLoader):
 
 def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
     text = loader.construct_scalar(node).replace("_", "")
+    if len(text) > _MAX_DIGITS:
+        raise InvalidYaml("a number with too many digits", _line(node.start_mark))
     sign = -1 if text.startswith("-") else 1
     digits = text.lstrip("+-")
     if re.fullmatch(r"0[0-7]+", digits):
@@ -104,8 +112,79 @@ for _unwanted in ("binary", "timestamp", "omap", "pairs", "set"):
 _Loader.add_constructor(None, _refuse_tag)
 
 
+class _ValuesLoader(_Loader):
+    """As helm reads values: YAML 1.1's booleans, keys of any kind, the last of two equal ones."""
+
+
+def _construct_bool(loader: _ValuesLoader, node: yaml.ScalarNode) -> bool:
+    return str(loader.construct_scalar(node)).lower() in ("y", "yes", "true", "on")
+
+
+def _construct_loose_mapping(loader: _ValuesLoader, node: yaml.MappingNode) -> dict[str, Any]:
+    loader.flatten_mapping(node)
+    pairs = ((loader.construct_object(k, deep=True), v) for k, v in node.value)
+    return {
+        key if isinstance(key, str) else json.dumps(key): loader.construct_object(value, deep=True)
+        for key, value in pairs
+    }
+
+
+_ValuesLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool",
+    re.compile(r"^(?:[yYnN]|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF)$"),
+    list("yYnNoO"),
+)
+_ValuesLoader.add_constructor("tag:yaml.org,2002:bool", _construct_bool)
+_ValuesLoader.add_constructor("tag:yaml.org,2002:map", _construct_loose_mapping)
+
+
 def read_documents(text: bytes | str) -> list[Any]:
     """All documents of a YAML stream, empty ones left out. Raises InvalidYaml."""
+    return _read(text, _Loader)
+
+
+def read_values(text: bytes | str) -> Mapping[str, Any]:
+    """The mapping in a helm chart's file, read as helm reads it. Raises InvalidYaml."""
+    first: Any = next(iter(_read(text, _ValuesLoader)), {})
+    if not isinstance(first, Mapping):
+        raise InvalidYaml("is not a mapping", 1)
+    return first
+
+
+def line_numbers(text: bytes | str, document: int = 0) -> Mapping[str, int]:
+    """JSON pointer → line, of a text that is known to be valid; of one document, as they count."""
+    lines: dict[str, int] = {}
+    seen: set[int] = set()
+
+    def visit(node: yaml.Node, pointer: str) -> None:
+        if id(node) in seen:  # an alias: its content stands elsewhere
+            return
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                place = pointer + json_pointer(key.value)
+                lines[place] = key.start_mark.line + 1
+                visit(value, place)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                place = f"{pointer}/{index}"
+                lines[place] = value.start_mark.line + 1
+                visit(value, place)
+
+    loader = yaml.CSafeLoader(text)
+    try:
+        nodes = iter(lambda: loader.get_node() if loader.check_node() else None, None)
+        full = (node for node in nodes if not isinstance(node, yaml.ScalarNode) or node.value)
+        for node in islice(full, document, document + 1):
+            visit(node, "")
+    finally:
+        loader.dispose()
+    return lines
+
+
+def _read(text: bytes | str, kind: type[_Loader]) -> list[Any]:
+    if len(text) > MAX_BYTES:
+        raise InvalidYaml(f"larger than {MAX_BYTES // 1024 // 1024} MiB")
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8")
@@ -114,7 +193,7 @@ def read_documents(text: bytes | str) -> list[Any]:
     loader = None
     try:
         _check_depth(text)
-        loader = _Loader(text)
+        loader = kind(text)
         return list(_documents(loader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import PurePath
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from bundler.model.artifact import Artifact, Blob, Descriptor
-from bundler.model.bundle import PinnedOverlay
+from bundler.model.bundle import PinnedChart, PinnedOverlay
 from bundler.model.commits import CommitSummary
 from bundler.model.finding import Finding
 from bundler.model.history import HistoryCommit, Input
@@ -56,7 +56,7 @@ class TagResolver(Protocol):
         ...
 
 
-class SourceReader(Protocol):
+class TreeReader(Protocol):
     """Reads a commit's tree as git stores it: no attributes, filters or work tree."""
 
     def read(self, commit: str, path: str) -> bytes | None:
@@ -67,16 +67,36 @@ class SourceReader(Protocol):
         """For each path its files, sorted by path; empty where the tree has no such path."""
         ...
 
+
+class SourceReader(TreeReader, Protocol):
+    """Reads a commit's tree, and what is known of its files as a whole."""
+
+    def contents(self, commit: str, paths: Sequence[str]) -> Mapping[str, bytes]:
+        """Every file at or below the paths, with its content; no symbolic links."""
+        ...
+
+    def containing(self, commit: str, texts: Collection[str]) -> Mapping[str, bytes]:
+        """Every file of a commit that holds one of these texts of one line; no links."""
+        ...
+
     def lfs_pointers(self, commit: str, inputs: Sequence[Input]) -> tuple[str, ...]:
         """Files among the inputs that are git-LFS pointers instead of content."""
+        ...
+
+    def tree_id(self, commit: str) -> str:
+        """The id of the commit's whole tree: commits with the same content have the same."""
         ...
 
     def exported(self, commit: str) -> AbstractContextManager[PurePath]:
         """The commit's tree as files in a fresh folder, removed at the end.
 
-        Symbolic links that lead out of the tree are left out.
+        Symbolic links that would lead out of the tree lead nowhere.
         """
         ...
+
+
+ReadTree = Callable[[Sequence[str]], Mapping[str, bytes]]
+"""`SourceReader.contents` of one commit."""
 
 
 class HistoryReader(Protocol):
@@ -172,6 +192,10 @@ class ArtifactReader(ManifestResolver, TagLister, Protocol):
         """A manifest's exact bytes, checked. Raises NotFound, VerificationFailed, as `resolve`."""
         ...
 
+    def tagged(self, repository: Repository, tag: str) -> tuple[Digest, bytes] | None:
+        """The manifest behind a tag, checked, in one question. None, and raises, as `resolve`."""
+        ...
+
     def blob(self, repository: Repository, descriptor: Descriptor) -> bytes:
         """A blob's bytes, size and digest checked. Raises as `manifest` does."""
         ...
@@ -179,13 +203,19 @@ class ArtifactReader(ManifestResolver, TagLister, Protocol):
 
 class ArtifactWriter(Protocol):
     def push(self, repository: Repository, artifact: Artifact) -> None:
-        """Blobs, then the manifest by digest; what is there is not sent again. Sets no tag."""
+        """Blobs, then the manifest by digest; what is there is not sent again. Sets no tag.
+
+        One with a subject is a referrer of it from then on.
+        """
         ...
 
-    def tag(self, repository: Repository, artifact: Artifact, tag: str) -> None:
-        """Make a pushed artifact visible under a version.
+    def tag(
+        self, repository: Repository, artifact: Artifact, tag: str, replaces: Digest | None = None
+    ) -> None:
+        """Make a pushed artifact visible under a version that nothing has, or only `replaces`.
 
-        The same digest there already is success. Raises VersionExists for another digest.
+        The same digest there already is success. Raises VersionExists for another digest, also
+        where the registry lets no tag change; Refused where `replaces` is gone.
         """
         ...
 
@@ -229,8 +259,12 @@ class ContentWriter(Protocol):
         descriptor: Descriptor,
         pieces: Callable[[], Iterator[bytes]],
         near: Repository | None = None,
+        *,
+        is_absent: bool = False,
     ) -> None:
         """Store a blob unless it is there. `pieces` begins anew whenever it is called.
+
+        Where `has` just said that it `is_absent`, it need not be asked for again.
 
         `near` is a repository of the same registry that has it: it is mounted from there where
         the registry can. Raises VerificationFailed where the pieces are not what is described,
@@ -251,6 +285,10 @@ class ContentRegistry(ContentReader, ContentWriter, Protocol):
     """Both directions."""
 
 
+class DeployRegistry(ArtifactRegistry, ContentRegistry, Protocol):
+    """Where versions are published, with what refers to them."""
+
+
 # --- rendering and schemas ----------------------------------------------------------------------
 
 
@@ -263,10 +301,49 @@ class Renderer(Protocol):
         ...
 
     def render(self, tree: PurePath, overlay: PinnedOverlay) -> bytes:
-        """The YAML documents of an overlay with its pins on top.
+        """The YAML documents of an overlay, with what is put on top of it.
 
         `tree` is an export made by `SourceReader.exported`. Raises RenderFailed with the
         renderer's own words and the environment's name, and ToolMissing.
+        """
+        ...
+
+    def render_part(self, tree: PurePath, overlay: PinnedOverlay, components: int) -> bytes:
+        """The documents of an overlay before its own patches and other changes.
+
+        Of its components it has the first so many. Nothing else may read this tree meanwhile.
+        Raises as `render` does.
+        """
+        ...
+
+
+class ChartRenderer(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    def version(self) -> str:
+        """Such as `v3.22.0`. Raises ToolMissing."""
+        ...
+
+    def values(self, tree: PurePath, chart: PinnedChart) -> Mapping[str, Any]:
+        """What a chart's templates would see as values, before `chart.values`.
+
+        The chart's own, those of its subcharts below their names, then the files of values.
+        Raises RenderFailed for a chart that may not be rendered, with all findings.
+        """
+        ...
+
+    def check(self, tree: PurePath, chart: PinnedChart) -> Sequence[Finding]:
+        """What in the templates that are reached may differ from one render to the next.
+
+        Raises RenderFailed as `values` does.
+        """
+        ...
+
+    def render(self, tree: PurePath, chart: PinnedChart) -> bytes:
+        """The YAML documents of a chart, CRDs and hooks among them, tests left out.
+
+        Raises RenderFailed with the renderer's own words, and ToolMissing.
         """
         ...
 
@@ -278,10 +355,17 @@ class ObjectSchemas(Protocol):
 
     def known(self, version: str) -> bool: ...
 
+    def with_crds(self, crds: Sequence[KubernetesObject]) -> ObjectSchemas:
+        """These schemas and those of CRDs that are supplied beside the objects."""
+        ...
+
     def check(
         self, version: str, objects: Sequence[KubernetesObject]
     ) -> Sequence[tuple[int, Finding]]:
-        """Violations as (index of the object, finding with pointer and message); no network."""
+        """Violations as (index of the object, finding with pointer and message); no network.
+
+        CRDs among the objects are checked themselves, and hold for all of the objects.
+        """
         ...
 
 
@@ -391,6 +475,16 @@ class TargetLock(Protocol):
         ...
 
 
+class Decrypter(Protocol):
+    def decrypt(self, content: bytes) -> KubernetesObject:
+        """The document in clear of one that SOPS encrypted. Thread-safe.
+
+        Raises KeyNeeded, ToolMissing, VerificationFailed (it was changed after it was encrypted),
+        CouldNotCheck (no answer in time), Refused. No error holds anything of the document.
+        """
+        ...
+
+
 class DeployTarget(
     ObjectReader, ObjectWriter, PermissionReader, StateReader, StateWriter, TargetLock, Protocol
 ):
@@ -399,4 +493,10 @@ class DeployTarget(
     @property
     def watcher(self) -> ObjectWatcher | None:
         """Observes readiness; None for a target that cannot (a directory)."""
+        ...
+
+    @property
+    def keeps_encrypted(self) -> bool:
+        """Whether it takes what is encrypted as it was committed (`CommittedObject`), for others
+        to decrypt; else it gets it in clear."""
         ...

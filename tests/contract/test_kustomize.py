@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,16 @@ from bundler.adapters.kubernetes_schemas import KubernetesSchemas
 from bundler.adapters.kustomize import Kustomize
 from bundler.errors import RenderFailed, ToolMissing
 from bundler.manifests import read_documents
-from bundler.model.bundle import PinnedOverlay
+from bundler.model.bundle import PinnedOverlay, PinnedTarget
 from bundler.model.objects import KubernetesObject
 from bundler.model.project import Target
 from bundler.ports import Renderer
 from bundler.publish.images import images_of
-from bundler.publish.pin import pin
+from bundler.publish.pin import pin, with_services
 from bundler.publish.render import render
+from bundler.publish.rendering import Renderers
 from bundler.publish.validate import validate
-from tests.fakes.renderer import FolderRenderer, write_overlay
+from tests.fakes.renderer import FolderCharts, FolderRenderer, write_overlay
 from tests.fakes.shop import (
     REDIS,
     deployment,
@@ -40,6 +42,7 @@ from tests.fakes.shop import (
 )
 
 ROOT = Path(__file__).parents[2]
+NEWEST = "1.36"
 CONFIG = obj("v1", "ConfigMap", "c")
 
 
@@ -57,11 +60,14 @@ def overlay(folder: str = "overlays/stage") -> PinnedOverlay:
     env = environment()
     shop = project(env)
     made = pin(shop, env, env.targets[0], lock(shop))
-    return PinnedOverlay(env, Target("default", "shop", folder), made.pins)
+    pinned = PinnedTarget(env, Target("default", "shop", folder), made.pins)
+    return PinnedOverlay(pinned, folder)
 
 
 def rendered(renderer: Renderer, tree: Path, folder: str = "overlays/stage") -> list[Any]:
-    return read_documents(renderer.render(tree, overlay(folder)))
+    """What is rendered, with its services pinned."""
+    made = overlay(folder)
+    return list(with_services(made.pinned, read_documents(renderer.render(tree, made))))
 
 
 def write(tree: Path, files: Mapping[str, object]) -> None:
@@ -248,7 +254,11 @@ REFUSED = [
         "/secretGenerator/0/files/0",
     ),
     ({"resources": ["nothing.yaml"]}, "missing-file", "/resources/0"),
-    ({"helmCharts": [{"name": "x"}]}, "helm-in-kustomize", "/helmCharts"),
+    (
+        {"helmChartInflationGenerator": [{"chartName": "x"}]},
+        "helm-in-kustomize",
+        "/helmChartInflationGenerator",
+    ),
 ]
 
 
@@ -269,7 +279,7 @@ def test_what_comes_from_elsewhere_is_refused_before_kustomize_runs(
 
 
 def test_everything_that_is_refused_is_told_at_once(kustomize: Kustomize, tmp_path: Path) -> None:
-    document = {"resources": ["/etc", "https://example.com/x"], "helmCharts": []}
+    document = {"resources": ["/etc", "https://example.com/x"], "helmChartInflationGenerator": []}
     write(tmp_path, {"o/kustomization.yaml": document})
     assert len(failure(kustomize, tmp_path).findings) == 3
 
@@ -364,7 +374,7 @@ def _runs(pid: int) -> bool:
 def test_a_program_that_writes_without_end_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bundler.adapters.kustomize.MAX_OUTPUT", 1_000_000)
+    monkeypatch.setattr("bundler.adapters.renderer_program.MAX_OUTPUT", 1_000_000)
     write_overlay(tmp_path, "overlays/stage", CONFIG)
     with pytest.raises(RenderFailed) as caught:
         Kustomize(program(tmp_path, "exec yes")).render(tmp_path, overlay())
@@ -434,9 +444,11 @@ def test_the_sample_shop_renders_and_validates(kustomize: Kustomize, tmp_path: P
     text = (ROOT / "fixtures/shop/bundler.yaml").read_bytes()
     schemas = KubernetesSchemas()
     shop = project_file.parse(text, tmp_path, DocumentSchemas(), schemas)
-    bundle = render(shop, lock(shop), tmp_path, kustomize, resolve_external)
+    bundle = render(
+        shop, lock(shop), tmp_path, Renderers(kustomize, FolderCharts()), resolve_external, NEWEST
+    )
     validated = validate(bundle, schemas)
-    assert {warning.rule for warning in validated.warnings} == {"mutable-tag"}
+    assert {warning.rule for warning in validated.warnings} == {"downtime", "mutable-tag"}
     for target in bundle.targets:
         for each in target.objects:
             assert_pinned(each, target.environment.protected)
@@ -445,3 +457,72 @@ def test_the_sample_shop_renders_and_validates(kustomize: Kustomize, tmp_path: P
 def assert_pinned(each: KubernetesObject, protected: bool) -> None:
     for use in images_of(each):
         assert "@sha256:" in use.image or (not protected and "redis" in use.image)
+
+
+# --- what layers say to generated ConfigMaps ----------------------------------------------------
+
+WITH_SETTINGS = deployment("cart", "cart")
+WITH_SETTINGS["spec"]["template"]["spec"]["containers"][0]["envFrom"] = [
+    {"configMapRef": {"name": "settings"}}
+]
+GENERATOR = {"name": "settings", "literals": ["A=1", "B=1"]}
+AWKWARD = {"A": "2", "C": "'q'", "D": '"q"', "E": "", "F": "x=y", "G": "one\ntwo\n", "H": " $(A) "}
+
+
+def with_settings(
+    kustomize: Kustomize, tree: Path, content: Mapping[str, str], name: str = "settings"
+) -> list[Any]:
+    made = replace(overlay("over"), config_maps={name: content})
+    return read_documents(kustomize.render(tree, made))
+
+
+def settings_of(documents: list[Any]) -> tuple[Any, Any]:
+    """The generated ConfigMap, and the name that the Deployment has for it."""
+    [config_map] = [each for each in documents if each["kind"] == "ConfigMap"]
+    [workload] = [each for each in documents if each["kind"] == "Deployment"]
+    [container] = workload["spec"]["template"]["spec"]["containers"]
+    return config_map, container["envFrom"][0]["configMapRef"]["name"]
+
+
+@pytest.mark.requirement("C-20", "C-23")
+@pytest.mark.parametrize(
+    ("over", "name"),
+    [
+        ({"resources": ["../base"]}, "settings"),
+        ({"resources": ["../base"], "namespace": "prod"}, "settings"),
+        ({"resources": ["../base"], "namePrefix": "p-", "nameSuffix": "-s"}, "p-settings-s"),
+        ({"resources": ["../base"], "namePrefix": "p-", "namespace": "prod"}, "p-settings"),
+        ({"components": ["../part"], "resources": ["../base"], "namePrefix": "p-"}, "p-c-settings"),
+        (
+            {"resources": ["../base"], "configMapGenerator": [{**GENERATOR, "behavior": "merge"}]},
+            "settings",
+        ),
+    ],
+)
+def test_a_generated_config_map_gets_what_layers_say_before_its_hash(
+    kustomize: Kustomize, tmp_path: Path, over: Any, name: str
+) -> None:
+    write_overlay(tmp_path, "base", WITH_SETTINGS)
+    base = {"resources": ["0.yaml"], "configMapGenerator": [GENERATOR], "namespace": "base"}
+    part = {"kind": "Component", "apiVersion": "kustomize.config.k8s.io/v1alpha1"}
+    write(
+        tmp_path,
+        {
+            "base/kustomization.yaml": base,
+            "part/kustomization.yaml": {**part, "namePrefix": "c-"},
+            "over/kustomization.yaml": over,
+        },
+    )
+    before, _ = settings_of(with_settings(kustomize, tmp_path, {}, name))
+    after, used = settings_of(with_settings(kustomize, tmp_path, AWKWARD, name))
+    assert after["data"] == {"A": "2", "B": "1", **AWKWARD}
+    assert used == after["metadata"]["name"] != before["metadata"]["name"]
+    assert used.startswith(f"{name}-")
+
+
+def test_a_config_map_that_nothing_generates_is_left_to_later(
+    kustomize: Kustomize, tmp_path: Path
+) -> None:
+    write_overlay(tmp_path, "over", obj("v1", "ConfigMap", "settings", data={"A": "1"}))
+    [document] = with_settings(kustomize, tmp_path, {"A": "2"})
+    assert document["data"] == {"A": "1"}

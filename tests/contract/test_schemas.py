@@ -1,9 +1,8 @@
-"""The schemas that ship with the package: ours for documents, Kubernetes' for objects."""
+"""Our own schemas, that ship with the package."""
 
 from __future__ import annotations
 
 import socket
-import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,14 +11,12 @@ import pytest
 import yaml
 
 from bundler.adapters.document_schemas import DocumentSchemas, load_schema, schema_folder
-from bundler.adapters.kubernetes_schemas import KubernetesSchemas
 from bundler.errors import NotReady
 from bundler.model.changeset import Change, Plan, Wave
 from bundler.model.finding import Finding
 from bundler.model.inventory import Inventory
 from bundler.model.objects import ObjectRef
 from bundler.model.revision import Revision
-from tests.fakes.shop import deployment, obj, pod_spec
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "schemas").glob("*.json"))
@@ -121,7 +118,7 @@ def test_a_name_that_is_no_label_is_refused(name: str) -> None:
     assert [pointer for pointer, _, _ in check("project", document)] == ["/name"]
 
 
-@pytest.mark.parametrize("key", ["helm", "timeout", "after", "layers"])
+@pytest.mark.parametrize("key", ["timeout", "after", "layers", "hooks"])
 def test_a_key_whose_behaviour_does_not_exist_yet_is_unknown(key: str) -> None:
     document = shop()
     document["environments"]["stage"][key] = "x"
@@ -187,7 +184,8 @@ def test_a_wrong_release_document_is_told(pointer: tuple[str, ...], value: objec
 
 
 def test_a_result_refers_to_the_release_document_without_a_network() -> None:
-    result = {"reference": "oci://r.example.com/shop:v1", "digest": DIGEST, "release": release()}
+    place = {"reference": "oci://r.example.com/shop:v1", "digest": DIGEST}
+    result: dict[str, Any] = {**place, "release": release(), "replaced": None}
     assert check("result-inspect", result) == []
     result["release"] = {}
     assert ("/release", "commit is missing", None) in check("result-inspect", result)
@@ -244,96 +242,3 @@ def test_an_inventory_is_valid_and_reads_back() -> None:
     document = {"apiVersion": "bundler/v1", "kind": "Inventory", "objects": objects}
     assert check("inventory", document) == []
     assert Inventory.of_dicts(objects) == inventory
-
-
-# --- Kubernetes' objects ------------------------------------------------------------------------
-
-
-def violations(version: str, *objects: dict[str, Any]) -> list[tuple[int, Finding]]:
-    return list(KubernetesSchemas().check(version, objects))
-
-
-def test_the_newest_version_is_known() -> None:
-    schemas = KubernetesSchemas()
-    assert schemas.known(schemas.newest())
-    assert schemas.known("1.34")
-    assert not schemas.known("1.0")
-    assert not schemas.known("v1.34")
-    assert [int(v.split(".")[1]) for v in schemas.versions()] == sorted(
-        int(v.split(".")[1]) for v in schemas.versions()
-    )
-
-
-@pytest.mark.requirement("B-70", "B-71", "B-74")
-def test_all_violations_of_an_object_are_told_with_pointers() -> None:
-    workload = deployment("cart", "x")
-    workload["spec"]["replicas"] = "3"
-    (container,) = workload["spec"]["template"]["spec"]["containers"]
-    container["imagePulPolicy"] = "Always"
-    container["resources"] = {"limits": {"cpu": []}}
-    container["ports"] = [{}]
-    found = {finding.pointer: finding for _, finding in violations("1.36", workload)}
-    base = "/spec/template/spec/containers/0"
-    assert {pointer: finding.message for pointer, finding in found.items()} == {
-        "/spec/replicas": '"3" is not of type integer',
-        f"{base}/imagePulPolicy": "unknown field 'imagePulPolicy'",
-        f"{base}/ports/0": "containerPort is missing",
-        f"{base}/resources/limits/cpu": "[] is not a quantity such as 100m or 1Gi",
-    }
-    assert found[f"{base}/imagePulPolicy"].hint == "did you mean imagePullPolicy?"
-    assert all(finding.severity == "error" for finding in found.values())
-
-
-@pytest.mark.requirement("B-70")
-def test_every_kind_of_workload_is_checked() -> None:
-    template = {"spec": pod_spec("x", wrong=1)}
-    job = {"spec": {"template": template}}
-    objects = [
-        obj("v1", "Pod", "p", spec=template["spec"]),
-        obj("apps/v1", "StatefulSet", "s", spec={"template": template, "selector": {}}),
-        obj("batch/v1", "CronJob", "c", spec={"schedule": "* * * * *", "jobTemplate": job}),
-    ]
-    found = violations("1.36", *objects)
-    assert [index for index, finding in found if "'wrong'" in finding.message] == [0, 1, 2]
-
-
-@pytest.mark.requirement("B-72")
-def test_an_api_that_the_version_has_not_is_told_with_those_that_have_it() -> None:
-    scaler = obj("autoscaling/v2beta2", "HorizontalPodAutoscaler", "h", spec={"maxReplicas": 3})
-    assert [f.rule for _, f in violations("1.25", scaler)] != ["removed-api"]
-    ((_, finding),) = violations("1.36", scaler)
-    assert (finding.rule, finding.severity) == ("removed-api", "error")
-    assert "1.25" in finding.message
-    assert finding.hint == "use apiVersion autoscaling/v2"
-
-
-@pytest.mark.parametrize(
-    ("api_version", "kind", "hint"),
-    [
-        ("apps/v1", "Deploymnt", "did you mean apps/v1 Deployment?"),
-        ("v1", "Deployment", "use apiVersion apps/v1"),
-        ("extensions/v1beta1", "Ingress", "use apiVersion networking.k8s.io/v1"),
-    ],
-)
-def test_an_unknown_kind_of_kubernetes_own_groups_is_an_error(
-    api_version: str, kind: str, hint: str
-) -> None:
-    ((_, finding),) = violations("1.36", obj(api_version, kind, "x"))
-    assert (finding.rule, finding.severity, finding.hint) == ("unknown-kind", "error", hint)
-
-
-def test_a_custom_resource_is_only_counted() -> None:
-    ((index, finding),) = violations("1.36", obj("networking.example.com/v1", "Ingress", "x"))
-    assert (index, finding.rule, finding.severity) == (0, "unvalidated", "warning")
-
-
-@pytest.mark.requirement("B-74")
-def test_a_kinds_schema_is_compiled_in_a_moment_and_once() -> None:
-    workload = deployment("cart", "x")
-    started = time.perf_counter()
-    violations("1.33", workload)
-    first = time.perf_counter() - started
-    started = time.perf_counter()
-    violations("1.33", *[workload] * 500)
-    assert first < 1.0
-    assert time.perf_counter() - started < 1.0

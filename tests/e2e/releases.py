@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from bundler.adapters.registries import Registries
-from bundler.model.bundle import PinnedOverlay, RenderedBundle, RenderedTarget, ValidatedBundle
+from bundler.manifests import write_documents
+from bundler.model.bundle import PinnedTarget, RenderedBundle, RenderedTarget, ValidatedBundle
 from bundler.model.lock import ImageLock
+from bundler.model.objects import ObjectRef
 from bundler.model.project import Environment, Lookup, Project, Target
 from bundler.model.reference import Digest, Repository
 from bundler.model.release import ReleaseTag, SourceRevision
+from bundler.model.sops import is_encrypted
 from bundler.publish.pack import pack
 from bundler.publish.placement import placed
 from bundler.publish.push import push
@@ -70,8 +73,10 @@ def _rendered(
     lock: ImageLock,
     objects: Sequence[Object],
 ) -> RenderedTarget:
-    overlay = PinnedOverlay(environment, target, ())
-    return RenderedTarget(environment, target, placed(overlay, project.name, lock, {}, objects))
+    overlay = PinnedTarget(environment, target, ())
+    committed = placed(overlay, project.name, lock, {}, objects)
+    texts = {ObjectRef.of(obj): write_documents([obj]) for obj in committed if is_encrypted(obj)}
+    return RenderedTarget(environment, target, committed, texts)
 
 
 # --- objects ------------------------------------------------------------------------------------
@@ -79,6 +84,13 @@ def _rendered(
 
 def made(api_version: str, kind: str, name: str, **rest: Any) -> Object:
     return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, **rest}
+
+
+def sealed(name: str) -> Object:
+    """What looks as a Secret that SOPS encrypted; nobody can decrypt it."""
+    cipher = "ENC[AES256_GCM,data:b2s=,iv:YQ==,tag:YQ==,type:str]"
+    sops = {"mac": cipher, "lastmodified": "2026-01-01T00:00:00Z"}
+    return made("v1", "Secret", name, stringData={"value": cipher}, sops=sops)
 
 
 def config_map(name: str, **content: str) -> Object:

@@ -11,11 +11,11 @@ import yaml
 
 from tests.e2e.live_objects import until
 from tests.e2e.machine import Machine
-from tests.e2e.releases import Releases, config_map, deployment, job, made
+from tests.e2e.releases import Releases, config_map, deployment, job, made, sealed
 
 V1 = (
     config_map("settings", colour="red"),
-    made("v1", "Secret", "sealed", stringData={"value": "ENC[AES256_GCM,data:abc]"}),
+    sealed("sealed"),
     job("migrate", "migrate:1"),
     deployment("cart", "cart:1"),
     deployment("coupons", "coupons:1"),
@@ -106,6 +106,17 @@ def test_forth_and_back_ends_in_the_same_files(
     ]  # fmt: skip
     status = machine.look("status")
     assert status["current"] == status["latest"] == history[-1]
+
+
+@pytest.mark.requirement("C-30")
+def test_a_new_target_is_what_one_is_that_has_lived_through_all_releases(
+    releases: Releases, machine: Machine, folder: Path, tmp_path: Path
+) -> None:
+    machine.apply(releases("v1.0.0"))
+    machine.apply(releases("v1.1.0"))
+    new = tmp_path / "new"
+    Machine(tmp_path / "other", ("--directory", str(new))).apply(releases("v1.1.0"))
+    assert files(new) == files(folder)
 
 
 @pytest.mark.requirement("D-09")

@@ -6,7 +6,7 @@ import io
 import json
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,13 @@ LAYERS: dict[str, Callable[[], tuple[bytes, Digest]]] = {
 }
 
 
-def with_layer(folder: Path, tag: str, content: bytes, digest: Digest) -> Artifact:
+def with_layer(
+    folder: Path,
+    tag: str,
+    content: bytes,
+    digest: Digest,
+    files: Mapping[str, str] | None = None,
+) -> Artifact:
     """A published release whose digests all fit, with other content."""
     layout, place = OciLayout(folder), Repository("ocidir", "shop")
     published = layout.resolve(place, tag)
@@ -71,6 +77,8 @@ def with_layer(folder: Path, tag: str, content: bytes, digest: Digest) -> Artifa
     stored = folder / "shop/blobs/sha256" / manifest["config"]["digest"].removeprefix("sha256:")
     document: dict[str, Any] = json.loads(stored.read_bytes())
     document["content"]["tar"] = str(digest)
+    if files is not None:
+        document["environments"]["stage"]["targets"]["default"]["files"] = files
     config = Blob.of(RELEASE_CONFIG, compact_json(document))
     blob = Blob.of(CONTENT_LAYER, content)
     manifest["config"], manifest["layers"] = (
@@ -119,6 +127,48 @@ def test_hostile_content_is_refused_and_nothing_is_written(
         assert (refused.exit_code, refused.error["code"]) == (4, "verification-failed")
     assert everything(tmp_path) == before
     assert not Path("/tmp/outside.yaml").exists()
+
+
+PATH = "stage/default/10-configuration.yaml"
+OBJECT = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\n"
+FILES: dict[str, tuple[bytes, str]] = {
+    "not YAML": (b"a: [\n", "invalid-yaml"),
+    "a bomb of aliases": (
+        b"a: &a [x, x]\n"
+        + b"".join(
+            b"%c: &%c [%s]\n" % (n, n, b", ".join([b"*%c" % (n - 1)] * 9)) for n in b"bcdefgh"
+        ),
+        "invalid-yaml",
+    ),
+    "no object": (b"a: b\n", "not-an-object"),
+    "an object of another release": (OBJECT, "wrong-owner"),
+}
+
+
+@pytest.mark.requirement("C-50")
+@pytest.mark.parametrize(("content", "rule"), FILES.values(), ids=FILES.keys())
+def test_a_file_of_anything_is_a_file_to_pull_and_refused_by_apply(
+    tmp_path: Path, bundler: Bundler, releases: Releases, content: bytes, rule: str
+) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        entry = tarfile.TarInfo(PATH)
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
+    tarred = buffer.getvalue()
+    named = {PATH: str(Digest.of(content))}
+    artifact = with_layer(releases.folder, "v1.0.0", gzip(tarred), Digest.of(tarred), named)
+    layout, place = OciLayout(releases.folder), Repository("ocidir", "shop")
+    layout.push(place, artifact)
+    layout.tag(place, artifact, "v6.6.6")
+    pulled = bundler("pull", releases("v6.6.6"), "-d", "out", "-o", "json")
+    assert pulled.exit_code == 0, pulled.stdout
+    assert (tmp_path / "out" / PATH).read_bytes() == content
+    target = ("--env", "stage", "--directory", "target", "--yes")
+    refused = bundler("apply", releases("v6.6.6"), *target, "-o", "json")
+    assert (refused.exit_code, refused.error["code"]) == (4, "verification-failed")
+    assert [finding["rule"] for finding in refused.findings] == [rule]
+    assert not (tmp_path / "target").exists()
 
 
 def cut_off(content: bytes) -> bytes:

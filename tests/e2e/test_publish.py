@@ -152,7 +152,19 @@ def test_what_lies_in_the_work_tree_never_leaks(shop: SampleShop, bundler: Bundl
     assert git(shop.repository, "status", "--porcelain") == before
 
 
-@pytest.mark.requirement("B-46")
+@pytest.mark.requirement("D-13")
+def test_migrations_are_shown_with_the_release_and_when_it_is_applied(
+    shop: SampleShop, bundler: Bundler, tmp_path: Path
+) -> None:
+    bundler("publish", "v1.1.0", "--repo", "shop")
+    reference = f"{registry(shop)}:v1.1.0"
+    told = "orders migrates its data by Job orders-migrate, reversible"
+    assert told in bundler("inspect", reference).stdout
+    options = ("--env", "stage", "--directory", tmp_path / "stage", "--dry-run")
+    assert told in bundler("apply", reference, *options).stderr
+
+
+@pytest.mark.requirement("B-46", "B-75")
 def test_a_dry_run_pushes_nothing_and_knows_the_digest(
     shop: SampleShop, bundler: Bundler, checked: Checked
 ) -> None:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from bundler.adapters.registries import Registries
+from bundler.model.reference import Digest, Repository
 from tests.e2e.conftest import Bundler
+from tests.fakes.registry import referrer
+from tests.memory import MEBIBYTE, measured
 from tools.registries import Distribution, ReferrersRegistry
 from tools.sample_shop import build_shop, push_images
 
@@ -116,3 +123,61 @@ def test_each_registry_gets_its_own_credentials(tmp_path: Path, bundler: Bundler
         assert accepted.exit_code == 0, accepted.stdout
         for result in (refused, accepted):
             assert canary not in result.stdout + result.stderr
+
+
+@pytest.mark.requirement("B-87", "B-89")
+@pytest.mark.parametrize("to", ["distribution", "referrers"])
+def test_referrers_of_referrers_are_copied_to_a_registry_and_are_no_versions(
+    tmp_path: Path, bundler: Bundler, hosts: dict[str, str], to: str
+) -> None:
+    """A signature of a report about a bundle, found step by step where it was copied to."""
+    build_shop(tmp_path)
+    source = Repository("ocidir", "deploy/shop")
+    published = bundler(
+        "publish", "v1.1.0", "--repo", "shop", "--deploy-registry", str(source), "-o", "json"
+    )
+    bundle = Digest.parse(published.value["digest"])
+    registries = Registries(tmp_path)
+    steps = [bundle]
+    for content in (b"report", b"signature of the report", b"countersignature"):
+        described = registries.descriptor(source, steps[-1])
+        assert described is not None
+        about = referrer(described, content)
+        registries.push(source, about)
+        steps.append(about.digest)
+    place = f"oci://{hosts[to]}/copied/{secrets.token_hex(4)}"
+    copied = bundler("copy", f"{source}:v1.1.0", place, "--referrers", "-o", "json")
+    assert copied.exit_code == 0, copied.stderr
+    there = Repository.parse(place)
+    for subject, expected in zip(steps, [*steps[1:], None], strict=True):
+        found = [each.digest for each in registries.referrers(there, subject)]
+        assert found == ([expected] if expected else [])
+    listed = bundler("list", "--deploy-registry", place, "-o", "json").value
+    assert [each["version"] for each in listed] == ["v1.1.0"]
+    again = bundler("copy", f"{source}:v1.1.0", place, "--referrers", "-o", "json").value
+    assert again["status"] == "unchanged"
+
+
+@pytest.mark.requirement("B-90", "B-92")
+def test_ten_thousand_versions_are_listed_soon_and_with_little_memory(
+    tmp_path: Path, bundler: Bundler, distribution: Distribution
+) -> None:
+    build_shop(tmp_path)
+    name = f"deploy/{secrets.token_hex(6)}"
+    place = f"oci://{distribution.host}/{name}"
+    published = bundler("publish", "v1.1.0", "--repo", "shop", "--deploy-registry", place)
+    assert published.exit_code == 0, published.stderr
+    stored = distribution.directory / "storage/docker/registry/v2/repositories" / name
+    tags = stored / "_manifests/tags"
+    for number in range(10_000):
+        (tags / f"v2.{number // 100}.{number % 100}").symlink_to("v1.1.0")
+    started = time.monotonic()
+    command = ["list", "--deploy-registry", place, "--limit", "200", "-o", "json"]
+    done, peak = measured([sys.executable, "-m", "bundler", *command], stdout=subprocess.PIPE)
+    assert done.returncode == 0
+    assert time.monotonic() - started < 20
+    assert peak < 200 * MEBIBYTE
+    listed = json.loads(done.stdout)
+    assert len(listed) == 200
+    assert [each["version"] for each in listed[:2]] == ["v2.99.99", "v2.99.98"]
+    assert bundler("inspect", f"{place}:v2.50.7", "-o", "json").exit_code == 0

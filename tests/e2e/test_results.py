@@ -25,7 +25,7 @@ def test_results_of_rendering_and_validating_match_their_schemas(
         "result-validate", bundler("validate", "v1.1.0", "--repo", "shop", "-o", "json")
     )
     assert valid["objects"] > 60
-    assert {warning["rule"] for warning in valid["warnings"]} == {"mutable-tag"}
+    assert {warning["rule"] for warning in valid["warnings"]} == {"downtime", "mutable-tag"}
 
 
 def test_one_target_is_rendered_as_a_stream_of_yaml_or_into_a_folder(

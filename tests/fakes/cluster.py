@@ -196,6 +196,8 @@ class FakeCluster:
 
     # --- readiness ------------------------------------------------------------------------------
 
+    keeps_encrypted = False
+
     @property
     def watcher(self) -> ObjectWatcher | None:
         return self

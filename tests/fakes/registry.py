@@ -8,7 +8,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bundler.errors import BundlerError, CouldNotCheck, NotFound, VerificationFailed, VersionExists
+from bundler.errors import (
+    BundlerError,
+    CouldNotCheck,
+    NotFound,
+    Refused,
+    VerificationFailed,
+    VersionExists,
+)
 from bundler.model.artifact import (
     DOCKER_INDEX,
     DOCKER_MANIFEST,
@@ -140,6 +147,11 @@ class InMemoryRegistry:
         self._count("manifest", repository)
         return self._read(repository, digest)
 
+    def tagged(self, repository: Repository, tag: str) -> tuple[Digest, bytes] | None:
+        self._count("tagged", repository)
+        digest = self._resolved(repository, tag)
+        return (digest, self._read(repository, digest)) if digest else None
+
     def blob(self, repository: Repository, descriptor: Descriptor) -> bytes:
         self._count("blob", repository)
         return self._described(repository, descriptor)
@@ -171,11 +183,13 @@ class InMemoryRegistry:
         self._count("push", repository)
         self._store(repository, artifact)
 
-    def tag(self, repository: Repository, artifact: Artifact, tag: str) -> None:
+    def tag(
+        self, repository: Repository, artifact: Artifact, tag: str, replaces: Digest | None = None
+    ) -> None:
         self._count("tag", repository)
         if (repository, artifact.digest) not in self.blobs:
             raise NotFound(f"{repository}@{artifact.digest} was not pushed")
-        self._set_tag(repository, tag, artifact.digest)
+        self._set_tag(repository, tag, artifact.digest, replaces)
 
     def has(self, repository: Repository, descriptor: Descriptor) -> bool:
         self._count("has", repository)
@@ -188,6 +202,8 @@ class InMemoryRegistry:
         descriptor: Descriptor,
         pieces: Callable[[], Iterator[bytes]],
         near: Repository | None = None,
+        *,
+        is_absent: bool = False,  # noqa: ARG002  it looks anyway
     ) -> None:
         self._count("put_blob", repository)
         if (repository, descriptor.digest) in self.blobs:
@@ -236,10 +252,16 @@ class InMemoryRegistry:
             self.blobs[repository, digest] = manifest.content
             self._manifests[repository, digest] = manifest.descriptor.media_type
 
-    def _set_tag(self, repository: Repository, tag: str, digest: Digest) -> None:
+    def _set_tag(
+        self, repository: Repository, tag: str, digest: Digest, replaces: Digest | None = None
+    ) -> None:
         with self._lock:
-            if self._tags[repository].setdefault(tag, digest) != digest:
+            present = self._tags[repository].get(tag)
+            if present is None and replaces is not None:
+                raise Refused(f"{repository}:{tag} is not there any more")
+            if present not in (digest, replaces):
                 raise VersionExists(f"{repository}:{tag} is published with other content")
+            self._tags[repository][tag] = digest
 
     def _resolved(self, repository: Repository, reference: str | Digest) -> Digest | None:
         if isinstance(reference, str):

@@ -48,6 +48,7 @@ class ScriptedServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def respond(self) -> None:
                 length = int(self.headers.get("Content-Length", 0))
@@ -65,7 +66,8 @@ class ScriptedServer:
                     self.wfile.write(answer.body)
                     self.close_connection = answer.promised is not None
 
-            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_CONNECT = respond  # noqa: N815
+            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = respond  # noqa: N815
+            do_DELETE = do_CONNECT = respond  # noqa: N815
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 """Nothing."""

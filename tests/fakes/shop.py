@@ -12,6 +12,7 @@ from bundler.model.release import ReleaseTag, SourceRevision
 
 REGISTRY = "registry.example.com/shop"
 REDIS = "docker.io/library/redis:7.4.1"
+REQUESTS = {"cpu": "50m", "memory": "64Mi"}
 REDIS_DIGEST = Digest.of(b"redis")
 
 
@@ -71,7 +72,10 @@ def obj(api_version: str, kind: str, name: str, **rest: Any) -> dict[str, Any]:
 
 
 def pod_spec(*images: str, **rest: Any) -> dict[str, Any]:
-    containers = [{"name": f"c{index}", "image": image} for index, image in enumerate(images)]
+    containers = [
+        {"name": f"c{index}", "image": image, "resources": {"requests": REQUESTS}}
+        for index, image in enumerate(images)
+    ]
     return {"containers": containers, **rest}
 
 

@@ -30,6 +30,11 @@ class Canaries:
         self._forms |= {form.encode(): kind for form in forms}
         return secret
 
+    def key(self, kind: str, pem: str) -> None:
+        """Every line of a private key is a secret."""
+        lines = pem.partition("PRIVATE KEY-----")[2].partition("-----END")[0].split()
+        self._forms |= {line.encode(): kind for line in lines}
+
     def found_in(self, content: bytes) -> set[str]:
         """The kinds of the secrets that a text holds."""
         found = {kind for form, kind in self._forms.items() if form in content}

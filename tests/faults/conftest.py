@@ -28,8 +28,10 @@ def place(distribution: Distribution, tmp_path_factory: pytest.TempPathFactory) 
         )
         credentials = tmp_path_factory.mktemp("login") / "config.json"
         pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        credentials.write_text(json.dumps({"auths": {proxy.host: {"auth": pair}}}))
-        yield Place(proxy, gate, elsewhere, credentials)
+        place = Place(proxy, gate, elsewhere, credentials)
+        login = {"auth": pair}
+        credentials.write_text(json.dumps({"auths": {proxy.host: login, place.alias: login}}))
+        yield place
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from typing import Protocol, Self
 
 from bundler.errors import BundlerError
 
@@ -36,6 +36,13 @@ class Request:
     @property
     def authorization(self) -> str:
         return self.headers.get("Authorization", "")
+
+    @property
+    def name(self) -> str:
+        """The same for a request that is repeated; upload sessions of a repository are one."""
+        path = self.target.partition("?")[0]
+        before, uploads, _ = path.partition("/blobs/uploads/")
+        return f"{self.method} {before}{uploads}"
 
     @property
     def is_upload(self) -> bool:
@@ -109,8 +116,17 @@ class Fault:
         return self.name
 
 
+class Spoiler(Protocol):
+    """Decides what happens to each request of a run."""
+
+    def fault_for(self, request: Request) -> Fault | None:
+        """None: it is passed on. Called under a lock, in the order in which requests come."""
+
+
 @dataclass
 class Injection:
+    """One fault, once or from there on."""
+
     fault: Fault
     at: int
     """An index among the requests that the fault meets."""
@@ -118,13 +134,13 @@ class Injection:
     met: int = 0
     spoilt: int = 0
 
-    def spoils(self, request: Request) -> bool:
+    def fault_for(self, request: Request) -> Fault | None:
         if not self.fault.meets(request):
-            return False
+            return None
         self.met += 1
         is_spoilt = self.met - 1 == self.at or (self.forever and self.met > self.at)
         self.spoilt += is_spoilt
-        return is_spoilt
+        return self.fault if is_spoilt else None
 
 
 class FaultProxy:
@@ -143,7 +159,7 @@ class FaultProxy:
         self.elsewhere = elsewhere
         """Another origin, where faults lead to."""
         self.asked: list[Request] = []
-        self.injection: Injection | None = None
+        self._spoiler: Spoiler | None = None
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -155,25 +171,27 @@ class FaultProxy:
 
     def inject(self, fault: Fault, at: int, *, forever: bool = False) -> Injection:
         """Forget what was asked, and spoil what will be."""
+        injection = Injection(fault, at, forever)
+        self.spoil(injection)
+        return injection
+
+    def spoil(self, spoiler: Spoiler | None) -> None:
+        """Forget what was asked, and ask the spoiler about what will be."""
         with self._lock:
             self.asked = []
-            self.injection = Injection(fault, at, forever)
-            return self.injection
+            self._spoiler = spoiler
 
     def clear(self) -> None:
-        with self._lock:
-            self.asked = []
-            self.injection = None
+        self.spoil(None)
 
     def answer(self, request: Request, client: socket.socket) -> bool:
         """Answer a request; whether the connection can be used on."""
         exchange = Exchange(self, request, client)
         with self._lock:
             self.asked.append(request)
-            injection = self.injection
-            is_spoilt = injection is not None and injection.spoils(request)
-        if injection and is_spoilt:
-            injection.fault.act(exchange)
+            fault = self._spoiler.fault_for(request) if self._spoiler else None
+        if fault:
+            fault.act(exchange)
         else:
             refusal = self.guard(request) if self.guard else None
             exchange.send(refusal or exchange.forward())
@@ -189,6 +207,10 @@ class FaultProxy:
         self._server.server_close()
 
 
+_UNSAID = ("connection", "transfer-encoding", "date", "docker-distribution-api-version")
+"""The last names a registry as such: without it there are more questions that can go wrong."""
+
+
 def forwarded(backend: str, request: Request) -> Answer:
     connection = http.client.HTTPConnection(backend, timeout=30)
     try:
@@ -199,9 +221,7 @@ def forwarded(backend: str, request: Request) -> Answer:
     finally:
         connection.close()
     kept = tuple(
-        (name, value)
-        for name, value in answer.getheaders()
-        if name.lower() not in ("connection", "transfer-encoding", "date")
+        (name, value) for name, value in answer.getheaders() if name.lower() not in _UNSAID
     )
     return Answer(answer.status, kept, body)
 

@@ -126,7 +126,7 @@ def _redirecting(name: str, status: int, location: str, *errors: type[TryAgain])
         other = exchange.proxy.elsewhere
         places = {
             "ELSEWHERE": f"http://{other.host}" if other else "",
-            "HERE": f"http://{exchange.proxy.host}",
+            "HERE": f"http://{exchange.request.headers['Host']}",
         }
         to = location.replace("TARGET", exchange.request.target)
         for word, place in places.items():
@@ -154,7 +154,8 @@ def _starts_upload(request: Request) -> bool:
     return request.method == "POST"
 
 
-def _has_body(request: Request) -> bool:
+def has_body(request: Request) -> bool:
+    """Whether it is answered with content."""
     return request.method == "GET"
 
 
@@ -174,9 +175,9 @@ PASSING = (
     Fault("reset-unheard", _reset_unheard),
     Fault("answer-lost", _answer_lost),
     Fault("reset-in-headers", _reset_in_headers),
-    Fault("reset-after-headers", _reset_after_headers, _has_body),
-    Fault("reset-in-body", _reset_in_body, _has_body),
-    Fault("hung-up-in-body", _hung_up_in_body, _has_body),
+    Fault("reset-after-headers", _reset_after_headers, has_body),
+    Fault("reset-in-body", _reset_in_body, has_body),
+    Fault("hung-up-in-body", _hung_up_in_body, has_body),
     Fault("session-elsewhere", _session_elsewhere, _starts_upload),
     Fault(
         "session-lost",
@@ -187,13 +188,13 @@ PASSING = (
 )
 """Nobody notices these, if they happen once."""
 DAMAGING = (
-    Fault("truncated", _truncated, _has_body, (CouldNotCheck,)),
-    Fault("too-long", _too_long, _has_body),
-    Fault("flipped-bit", _flipped, _has_body, (CouldNotCheck,)),
+    Fault("truncated", _truncated, has_body, (CouldNotCheck,)),
+    Fault("too-long", _too_long, has_body),
+    Fault("flipped-bit", _flipped, has_body, (CouldNotCheck,)),
 )
 """What a digest names is asked for again; a damaged refusal has no digest."""
 SLOW = (
-    Fault("slow-body", _slow_body, _has_body),
+    Fault("slow-body", _slow_body, has_body),
     Fault("slow-headers", _slow_headers),
     Fault("silent", _silent),
 )
@@ -215,8 +216,8 @@ LASTING = (
     Fault("answers-lost-forever", _answer_lost, errors=(TryAgain,)),
     Fault("403-forever", lambda e: e.send(refusal(403, "DENIED")), errors=(AccessRefused,)),
     Fault("404-forever", lambda e: e.send(refusal(404, "UNKNOWN")), _puts, (CouldNotCheck,)),
-    Fault("flipped-forever", _flipped, _has_body, (VerificationFailed, CouldNotCheck)),
-    Fault("truncated-forever", _truncated, _has_body, (VerificationFailed, CouldNotCheck)),
+    Fault("flipped-forever", _flipped, has_body, (VerificationFailed, CouldNotCheck)),
+    Fault("truncated-forever", _truncated, has_body, (VerificationFailed, CouldNotCheck)),
     _redirecting("loop-forever", 307, "HERETARGET", CouldNotCheck),
     _redirecting("elsewhere-forever", 307, "ELSEWHERETARGET"),
 )

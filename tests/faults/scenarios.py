@@ -19,14 +19,12 @@ from bundler.adapters.oci_registry import OciRegistry
 from bundler.adapters.registry_patience import Patience
 from bundler.deploy.pull import pull
 from bundler.errors import BundlerError
-from bundler.model.artifact import INDEX, Artifact, Blob, Descriptor
+from bundler.model.artifact import Artifact, Blob, Descriptor
 from bundler.model.reference import ArtifactReference, Digest, Repository
 from bundler.ports import ArtifactReader
 from bundler.publish.push import push
-from bundler.relocate.copy import Root, copy
 from tests.e2e.releases import Releases, config_map
-from tests.fakes.registry import image
-from tests.faults.fault_proxy import Fault, FaultProxy, Injection, Request
+from tests.faults.fault_proxy import Fault, FaultProxy, Injection, Request, Spoiler
 from tests.faults.token_gate import TokenGate
 
 VERSION = "v1.0.0"
@@ -91,6 +89,11 @@ class Place:
     credentials: Path
     """A docker configuration with the password for the gate."""
 
+    @property
+    def alias(self) -> str:
+        """Another name of the same host: nothing is mounted between the two."""
+        return f"localhost:{self.proxy.port}"
+
     def fresh(self) -> Repository:
         """A repository that nobody knows, as it is reached through the proxy."""
         return Repository("oci", f"{self.proxy.host}/faults/{secrets.token_hex(6)}")
@@ -117,14 +120,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Outcome:
-    injection: Injection
+    what: str
+    """What was done to the run."""
+    errors: tuple[type[BundlerError], ...]
+    """What it may end with."""
     error: BundlerError | None
     asked: tuple[Request, ...]
 
     def __str__(self) -> str:
         how = f"{type(self.error).__name__}: {self.error}" if self.error else "success"
-        where = f"{self.injection.fault}#{self.injection.at}"
-        return "\n  ".join([f"{where}: {how}", *map(str, self.asked)])
+        return "\n  ".join([f"{self.what}: {how}", *map(str, self.asked)])
 
 
 def every_index(
@@ -142,19 +147,29 @@ def every_index(
     """
     for at in count():
         assert at < MAX_INDEX
-        place.elsewhere.clear()
-        place.gate.forget()
-        injection = place.proxy.inject(fault, at, forever=forever)
-        with _threads_ended():
-            error = _error_of(run)
-        outcome = Outcome(injection, error, tuple(place.proxy.asked))
-        place.proxy.clear()
+        injection = Injection(fault, at, forever)
+        error, asked = spoilt_run(place, injection, run)
+        outcome = Outcome(f"{fault}#{at}", fault.errors, error, asked)
         if not injection.spoilt:
-            assert error is None, outcome
+            assert outcome.error is None, outcome
             return at
         check_conduct(place, outcome, blobs)
         check(outcome)
     raise AssertionError
+
+
+def spoilt_run(
+    place: Place, spoiler: Spoiler, run: Callable[[], None]
+) -> tuple[BundlerError | None, tuple[Request, ...]]:
+    """What a run ended with, and what it asked."""
+    place.elsewhere.clear()
+    place.gate.forget()
+    place.proxy.spoil(spoiler)
+    with _threads_ended():
+        error = _error_of(run)
+    asked = tuple(place.proxy.asked)
+    place.proxy.clear()
+    return error, asked
 
 
 def _error_of(run: Callable[[], None]) -> BundlerError | None:
@@ -177,56 +192,17 @@ def _threads_ended() -> Iterator[None]:
 
 def check_conduct(place: Place, outcome: Outcome, blobs: int) -> None:
     """What holds for every fault: the error, the number of attempts, and who learns what."""
-    errors = outcome.injection.fault.errors
-    assert outcome.error is None or isinstance(outcome.error, errors), str(outcome)
+    assert outcome.error is None or isinstance(outcome.error, outcome.errors), str(outcome)
     assert not [each for each in place.elsewhere.asked if each.authorization], str(outcome)
-    attempts = Counter(_repeated(each) for each in outcome.asked)
+    attempts = Counter(each.name for each in outcome.asked)
     for what, times in attempts.items():
         # once more for a token, and a look whether it is there by now
         allowed = (2 * PATIENCE.attempts + 1) * (blobs if "/blobs/uploads/" in what else 1)
         assert times <= allowed, f"{times} x {what}\n{outcome}"
 
 
-def _repeated(request: Request) -> str:
-    """A request's name; the upload sessions of a repository count as one."""
-    path = request.target.partition("?")[0]
-    before, uploads, _ = path.partition("/blobs/uploads/")
-    return f"{request.method} {before}{uploads}"
-
-
 def push_to(place: Place, repository: Repository, artifact: Artifact, patience: Patience) -> None:
     push(place.registry(patience), repository, artifact, VERSION)
-
-
-def copy_source(registry: OciRegistry, repository: Repository, bundle: Artifact) -> Descriptor:
-    """Push a bundle and an image with an index; the index."""
-    push(registry, repository, bundle, VERSION)
-    platform = image()
-    registry.push(repository, platform)
-    index = {
-        "schemaVersion": 2,
-        "mediaType": INDEX,
-        "manifests": [platform.manifest.descriptor.as_dict()],
-    }
-    blob = Blob.of(INDEX, json.dumps(index).encode())
-    registry.put_manifest(repository, blob)
-    return blob.descriptor
-
-
-def copy_to(
-    place: Place, source: Repository, index: Descriptor, to: Repository, bundle: Artifact
-) -> None:
-    """Copy what `copy_source` has made, through the proxy on both sides; the version last."""
-    registry = place.registry()
-    copy(registry, registry, [Root(source, index.digest, to.child("images"))])
-    copy(registry, registry, [Root(source, bundle.digest, to, VERSION)])
-
-
-def check_images(place: Place, to: Repository, index: Descriptor) -> None:
-    """All that belongs to the copied index is there, each byte."""
-    registry, direct = place.behind(to.child("images"))
-    for each in json.loads(registry.manifest(direct, index.digest))["manifests"]:
-        artifact_of(registry, direct, Digest.parse(each["digest"]))
 
 
 def pull_from(place: Place, repository: Repository, artifact: Artifact, patience: Patience) -> None:

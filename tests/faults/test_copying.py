@@ -1,77 +1,97 @@
-"""Faults at every request of a copy from one repository to another, both behind the proxy."""
+"""Faults at every request of a copy, a save and a load, with images and what refers to them."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from bundler.adapters.docker_credentials import DockerCredentials
 from bundler.adapters.oci_registry import OciRegistry
-from bundler.model.artifact import Artifact, Descriptor
+from bundler.adapters.oci_tar import OciTarWriter
+from bundler.model.artifact import Artifact
 from bundler.model.reference import Repository
 from tests.faults import faults
-from tests.faults.fault_proxy import Fault
-from tests.faults.scenarios import (
-    Outcome,
-    Place,
-    check_images,
-    copy_source,
-    copy_to,
-    every_index,
-)
+from tests.faults.routes import BLOBS, Goods, Route, ToFile, ToRegistry, send
+from tests.faults.scenarios import SHORT, Place
+from tests.faults.storms import lottery, one_of, weather
 
-Source = tuple[Repository, Descriptor]
-ONCE = [
-    fault
-    for fault in (*faults.PASSING, *faults.DAMAGING, *faults.LEADING)
-    if fault.name
-    in ("500", "answer-lost", "session-lost", "truncated", "flipped-bit", "307-elsewhere")
-]
-LASTING = [fault for fault in faults.LASTING if fault.name in ("403-forever", "reset-forever")]
+ONCE = (*faults.PASSING, *faults.DAMAGING, *faults.LEADING)
+UNNOTICED = tuple(fault for fault in ONCE if not fault.errors)
+NOTICED = tuple(fault for fault in ONCE if fault.errors)
+WAYS = ("copy", "save", "load")
+UPLOADS = {"session-elsewhere", "session-lost"}
+"""A save sends nothing."""
+
+Sources = tuple[Repository, Repository]
 
 
 @pytest.fixture(scope="session")
-def source(place: Place, artifact: Artifact) -> Source:
-    """A repository, as it is reached through the proxy, and an image in it."""
+def goods(artifact: Artifact) -> Goods:
+    return Goods.around(artifact)
+
+
+@pytest.fixture(scope="session")
+def sources(place: Place, goods: Goods) -> Sources:
+    """Where bundles and images are; the latter can be mounted from there."""
     repository = place.fresh()
     _, direct = place.behind(repository)
-    registry = OciRegistry(credentials=DockerCredentials([]))
-    return repository, copy_source(registry, direct, artifact)
+    goods.put(OciRegistry(credentials=DockerCredentials([])), direct)
+    return Repository("oci", f"{place.alias}/{repository.name}"), repository
 
 
-def copies(place: Place, artifact: Artifact, source: Source, fault: Fault, *, forever: bool) -> int:
-    repository, index = source
-    places: list[Repository] = []
+@pytest.fixture(scope="session")
+def file_folder(
+    place: Place, goods: Goods, sources: Sources, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Has the goods in `shop.tar`."""
+    folder = tmp_path_factory.mktemp("saved")
+    to = Repository("ocitar", "shop.tar")
+    with OciTarWriter(folder / "shop.tar") as writer:
+        send(place.registry(), writer, goods, sources, (to, to))
+    return folder
 
-    def run() -> None:
-        places.append(place.fresh())
-        copy_to(place, repository, index, places[-1], artifact)
 
-    def check(outcome: Outcome) -> None:
-        published = place.published(places[-1])
-        if outcome.error is None:
-            assert published, str(outcome)
-        if published:
-            assert published == artifact, str(outcome)
-            check_images(place, places[-1], index)
-        if outcome.error:
-            copy_to(place, repository, index, places[-1], artifact)
-            assert place.published(places[-1]) == artifact, str(outcome)
-            check_images(place, places[-1], index)
-
-    return every_index(place, fault, run, check, forever=forever, blobs=4)
+@pytest.fixture(params=WAYS)
+def route(
+    request: pytest.FixtureRequest,
+    place: Place,
+    goods: Goods,
+    sources: Sources,
+    file_folder: Path,
+    tmp_path: Path,
+) -> Route:
+    tar = Repository("ocitar", "shop.tar")
+    ways: dict[str, Callable[[], Route]] = {
+        "copy": lambda: ToRegistry(place, goods, sources),
+        "save": lambda: ToFile(place, goods, sources, tmp_path),
+        "load": lambda: ToRegistry(place, goods, (tar, tar), file_folder),
+    }
+    return ways[request.param]()
 
 
 @pytest.mark.requirement("B-83")
-@pytest.mark.parametrize("fault", ONCE, ids=str)
-def test_a_copy_survives_a_fault_at_any_request(
-    place: Place, artifact: Artifact, source: Source, fault: Fault
-) -> None:
-    copies(place, artifact, source, fault, forever=False)
+def test_it_survives_all_that_passes_at_any_request(place: Place, route: Route) -> None:
+    met = weather(place, UNNOTICED, route.run, route.check, blobs=BLOBS)
+    unmet = {name for name, times in met.items() if not times}
+    assert unmet <= (UPLOADS if isinstance(route, ToFile) else set())
 
 
 @pytest.mark.requirement("B-83")
-@pytest.mark.parametrize("fault", LASTING, ids=str)
-def test_a_copy_ends_cleanly_where_a_fault_lasts(
-    place: Place, artifact: Artifact, source: Source, fault: Fault
-) -> None:
-    assert copies(place, artifact, source, fault, forever=True)
+def test_it_waits_for_nobody_too_long(place: Place, route: Route) -> None:
+    slow = one_of("slow", faults.SLOW)
+    assert weather(place, [slow], lambda: route.run(SHORT), route.check, blobs=BLOBS)["slow"]
+
+
+@pytest.mark.requirement("B-83", "B-86")
+def test_it_survives_what_it_can_and_else_ends_cleanly(place: Place, route: Route) -> None:
+    assert lottery(
+        place, (*NOTICED, place.gate.expiry()), route.run, route.check, blobs=BLOBS
+    )  # fmt: skip
+
+
+@pytest.mark.requirement("B-83", "B-86")
+def test_it_ends_cleanly_where_a_fault_lasts(place: Place, route: Route) -> None:
+    lasting = (*faults.LASTING, *map(place.gate.refusing_for_ever, ("", "insufficient_scope")))
+    assert lottery(place, lasting, route.run, route.check, blobs=BLOBS, forever=True)

@@ -70,9 +70,10 @@ class Shop:
         return process.returncode == 0
 
     def check_cache(self, cache: str) -> None:
-        """What has a digest for a name has its content."""
+        """What has a digest for a name has its content; renders are named by what they are of."""
         for path in (self.folder / cache).rglob("*"):
-            if path.is_file() and not path.name.startswith("."):
+            is_render = "renders" in path.relative_to(self.folder / cache).parts
+            if path.is_file() and not path.name.startswith(".") and not is_render:
                 assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name, path
 
     def check_published(self, reader: ArtifactReader, repository: Repository) -> bool:
@@ -194,7 +195,7 @@ def test_a_pull_killed_at_any_request_leaves_nothing(shop: Shop, proxy: FaultPro
         if is_over:
             break
         assert shop.run("pull", *options, cache="whole-cache").exit_code == 0
-    assert at >= 4
+    assert at >= 3
 
 
 IMAGES = ("--images", "--images-lookup", "registry.example.com/shop=ocidir://images")
@@ -247,3 +248,124 @@ def test_a_save_killed_at_any_rename_leaves_all_or_nothing(shop: Shop) -> None:
             break
     assert len(contents) == 1
     assert moment >= 10
+
+
+@pytest.fixture(scope="session")
+def saved(shop: Shop) -> Path:
+    """The release and its image in a file."""
+    file = shop.folder / "whole.tar"
+    result = shop.run("save", f"ocidir://whole:{VERSION}", str(file), *IMAGES, cache="whole-cache")
+    assert result.exit_code == 0, result.stderr
+    return file
+
+
+@pytest.mark.requirement("B-83")
+def test_a_load_killed_at_any_request_can_be_repeated(
+    shop: Shop, proxy: FaultProxy, saved: Path
+) -> None:
+    running: list[subprocess.Popen[bytes]] = []
+    reader = OciRegistry(credentials=DockerCredentials([]))
+    for at in count():
+        assert at < MAX_INDEX
+        injection = proxy.inject(killing(lambda: running[-1]), at)
+        name = shop.fresh("killed/load")
+        place, direct = f"oci://{proxy.host}/{name}", Repository("oci", f"{proxy.backend}/{name}")
+        command = ("load", str(saved), place)
+        running.append(shop.start("-m", "bundler", *command, cache="whole-cache"))
+        is_over = shop.finish(running[-1])
+        proxy.clear()
+        assert is_over == (injection.spoilt == 0)
+        is_there = shop.check_published(reader, direct)
+        assert is_there or not is_over
+        if not is_there:
+            again = shop.run(*command, cache="whole-cache")
+            assert again.exit_code == 0, again.stderr
+            assert shop.check_published(reader, direct)
+        shop.check_image(reader, direct.child("images/registry.example.com/shop/cart"))
+        if is_over:
+            break
+    assert at >= 15
+
+
+def test_a_load_into_a_folder_killed_at_any_rename_can_be_repeated(shop: Shop, saved: Path) -> None:
+    reader = OciLayout(shop.folder)
+    for moment in count(0, 2):  # just before each
+        assert moment < MAX_INDEX
+        place = shop.fresh("loaded")
+        command = ("load", str(saved), f"ocidir://{place}")
+        is_over = shop.finish(
+            shop.start(dying.__file__, str(moment), *command, cache="whole-cache")
+        )
+        repository = Repository("ocidir", place)
+        assert shop.check_published(reader, repository) or not is_over
+        if is_over:
+            break
+        again = shop.run(*command, cache="whole-cache")
+        assert again.exit_code == 0, again.stderr
+        assert shop.check_published(reader, repository)
+        shop.check_image(reader, repository.child("images/registry.example.com/shop/cart"))
+    assert moment >= 10
+
+
+@pytest.fixture(scope="session")
+def remote(shop: Shop, proxy: FaultProxy, saved: Path) -> str:
+    """The release in a registry, as it is reached through the proxy; its image is beside it."""
+    place = f"oci://{proxy.host}/{shop.fresh('killed/saved')}"
+    loaded = shop.run("load", str(saved), place, cache="whole-cache")
+    assert loaded.exit_code == 0, loaded.stderr
+    return place
+
+
+def test_a_save_killed_at_any_request_leaves_nothing_that_stays(
+    shop: Shop, proxy: FaultProxy, remote: str, saved: Path, tmp_path: Path
+) -> None:
+    running: list[subprocess.Popen[bytes]] = []
+    file = tmp_path / "release.tar"
+    command = ("save", f"{remote}:{VERSION}", str(file), "--images-from", f"{remote}/images")
+    for at in count():
+        assert at < MAX_INDEX
+        proxy.inject(killing(lambda: running[-1]), at)
+        running.append(shop.start("-m", "bundler", *command, "--images", cache=shop.fresh("cache")))
+        is_over = shop.finish(running[-1])
+        proxy.clear()
+        if is_over:
+            break
+        # that of the one before is gone
+        assert [
+            path.name.startswith(".release.tar.incomplete-") for path in tmp_path.iterdir()
+        ] in (
+            [],
+            [True],
+        )
+    assert at >= 8
+    assert list(tmp_path.iterdir()) == [file]
+    assert file.read_bytes() == saved.read_bytes()
+
+
+def test_a_save_interrupted_at_any_request_leaves_nothing(
+    shop: Shop, proxy: FaultProxy, remote: str, saved: Path, tmp_path: Path
+) -> None:
+    running: list[subprocess.Popen[bytes]] = []
+    ends = {signal.SIGINT: 130, signal.SIGTERM: 143}
+    file = tmp_path / "release.tar"
+    command = ("save", f"{remote}:{VERSION}", str(file), "--images-from", f"{remote}/images")
+    for at in count():
+        assert at < MAX_INDEX
+        number = list(ends)[at % 2]
+
+        def interrupt(exchange: Exchange, number: int = number) -> None:
+            running[-1].send_signal(number)
+            running[-1].wait(timeout=5)  # whoever waits for an answer is not waited for
+            exchange.reset()
+
+        proxy.inject(Fault("interrupted", interrupt), at)
+        running.append(shop.start("-m", "bundler", *command, "--images", cache=shop.fresh("cache")))
+        _, stderr = running[-1].communicate(timeout=60)
+        proxy.clear()
+        if running[-1].returncode == 0:
+            break
+        assert running[-1].returncode == ends[number], stderr.decode()
+        assert b"interrupted" in stderr
+        assert not list(tmp_path.iterdir())
+    assert at >= 8
+    assert file.read_bytes() == saved.read_bytes()

@@ -70,7 +70,8 @@ class Secretive:
         commit = self._make_other_repository()
         other = {"url": f"{self.git.url}/search", "commit": commit}
         prefix = f"images/{secrets.token_hex(4)}"
-        small_shop.build(self.work, place, f"oci://{self.proxy.host}/{prefix}", other)
+        self.images = f"oci://{self.proxy.host}/{prefix}"
+        small_shop.build(self.work, place, self.images, other)
         origin = f"https://ci:{self.canaries.secret('remote', 'ci')}@git.example.com/shop.git"
         with (self.work / "repo/.git/config").open("a") as config:  # not by an argument of git
             config.write(f'[remote "origin"]\n\turl = {origin}\n')
@@ -141,15 +142,20 @@ class Secretive:
 
     @property
     def commands(self) -> dict[str, tuple[str, ...]]:
-        """Those that ask a registry; each can run any number of times."""
+        """Those that ask a registry; each can run any number of times after those before it."""
         reference = f"oci://{self.proxy.host}/{self.name}:{VERSION}"
         fresh = f"out-{secrets.token_hex(4)}"
+        lookup = ("--images", "--images-lookup", f"registry.example.com/shop={self.images}")
+        place = f"oci://{self.proxy.host}/{fresh}"
         return {
             "resolve": ("resolve", VERSION, "--repo", "repo", "-o", "json"),
             "publish": ("publish", VERSION, "--repo", "repo"),
             "pull": ("pull", reference, "-d", fresh),
             "list": ("list", "--deploy-registry", reference.removesuffix(f":{VERSION}")),
             "apply": ("apply", reference, "--env", "stage", "--directory", fresh, "--yes"),
+            "copy": ("copy", reference, f"{place}/copied", *lookup, "--referrers"),
+            "save": ("save", reference, "shop.tar", "--force", *lookup, "--referrers"),
+            "load": ("load", "shop.tar", f"{place}/loaded"),
         }
 
     def check_output(self, ran: Ran) -> None:
@@ -176,8 +182,9 @@ def published(
     """A shop that is published already, for what changes nothing."""
     with ExitStack() as running:
         shop = Secretive(tmp_path_factory.mktemp("secret"), "helper-token", kustomize_path, running)
-        ran = shop.run(*shop.commands["publish"])
-        assert ran.exit_code == 0, ran.said.decode()
+        for name in ("publish", "save"):
+            ran = shop.run(*shop.commands[name])
+            assert ran.exit_code == 0, ran.said.decode()
         yield shop
 
 
@@ -228,7 +235,7 @@ FAULTS = (
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_no_secret_is_told_whatever_a_registry_does(published: Secretive, fault: Fault) -> None:
     with published.canaries.watched_arguments() as shown:
-        for name in ("publish", "pull", "list"):
+        for name in ("publish", "pull", "list", "copy", "save", "load"):
             # 0 would be the question that says which login is wanted
             published.proxy.inject(fault, 1, forever=True)
             ran = published.run(*published.commands[name])
@@ -293,6 +300,11 @@ def test_a_password_in_a_reference_is_not_repeated(secretive: Secretive) -> None
         ("list", "--deploy-registry", place),
         ("pull", f"{place}:{VERSION}", "-d", "out"),
         ("publish", VERSION, "--repo", "repo", "--deploy-registry", place),
+        ("copy", f"{place}:{VERSION}", "ocidir://copied"),
+        ("copy", "ocidir://whole:v1.0.0", place),
+        ("save", f"{place}:{VERSION}", "out.tar"),
+        ("load", "shop.tar", place),
+        ("load", "shop.tar", "ocidir://loaded", "--images-to", place),
     ):
         ran = secretive.run(*command)
         assert ran.exit_code == 2, ran.said.decode()

@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundler.adapters.document_schemas import DocumentSchemas
+from bundler.archives import gunzip, read_tar
 from bundler.bundles import find
 from bundler.deploy.pull import pull
-from bundler.deploy.verify import gunzip, read_tar, verify
+from bundler.deploy.verify import verify
 from bundler.errors import NotFound, ValidationFailed, VerificationFailed
 from bundler.manifests import write_documents
 from bundler.model import artifact as oci
@@ -168,6 +169,8 @@ MANIFEST_CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "two tar layers": second_tar,
     "a digest that is a path": lambda m: m["config"].update(digest="sha256:../../etc/passwd"),
     "an unknown algorithm": lambda m: m["config"].update(digest="md5:" + "a" * 32),
+    "another algorithm": lambda m: m["config"].update(digest="sha512:" + "a" * 128),
+    "an empty layer": lambda m: m["layers"][0].update(size=0),
     "a negative size": lambda m: m["layers"][0].update(size=-1),
     "a huge size": lambda m: m["layers"][0].update(size=1 << 40),
     "a size that is true": lambda m: m["config"].update(size=True),
@@ -190,6 +193,17 @@ def test_a_manifest_that_is_no_json_is_refused(content: bytes) -> None:
     other = Artifact(Blob.of(oci.MANIFEST, content), artifact.config, artifact.layers)
     with pytest.raises(VerificationFailed):
         find(published(other), REFERENCE)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"[]", b'{"a":1,"a":2}', b"[" * 100_000])
+def test_a_document_that_is_no_object_is_refused(content: bytes) -> None:
+    artifact = pack(PROJECT, bundle())
+    config = Blob.of(oci.RELEASE_CONFIG, content)
+    manifest = json.loads(artifact.manifest.content)
+    manifest["config"] = config.descriptor.as_dict()
+    blob = Blob.of(oci.MANIFEST, compact_json(manifest))
+    with pytest.raises(VerificationFailed):
+        pull(published(Artifact(blob, config, artifact.layers)), REFERENCE, DocumentSchemas())
 
 
 def repacked(
@@ -216,6 +230,11 @@ FILE_CHANGES: dict[str, tuple[InMemoryRegistry, str]] = {
     "a tar with another digest": (repacked(content=gzip(tar({"a": b""}))), "not the tar"),
     "a truncated layer": (repacked(content=gzip(tar(FILES))[:-20]), "truncated"),
     "something behind the layer": (repacked(content=gzip(tar(FILES)) + b"x"), "follows"),
+    "no file at all": (other_tar({}), "is not what its release document says"),
+    "an empty tar": (
+        repacked(lambda d: d["content"].update(tar=str(Digest.of(b""))), gzip(b"")),
+        "is not what its release document says",
+    ),
     "no gzip": (repacked(content=b"hello"), "header"),
     "a document that requires more": (
         repacked(lambda d: d.update(requires=["wings"])),
@@ -246,9 +265,20 @@ def test_all_differing_files_are_named_at_once() -> None:
 # --- archives -----------------------------------------------------------------------------------
 
 
-def raw_tar(*entries: tuple[str, bytes, bytes], fmt: int = tarfile.USTAR_FORMAT) -> bytes:
+def with_size(field: bytes) -> bytes:
+    """An entry with the size in these twelve bytes, and a right checksum."""
+    content = bytearray(tar({"a": b""}))
+    content[124:136] = field
+    content[148:156] = b" " * 8
+    content[148:156] = b"%06o\0 " % sum(content[:512])
+    return bytes(content)
+
+
+def raw_tar(
+    *entries: tuple[str, bytes, bytes], fmt: int = tarfile.USTAR_FORMAT, **pax: str
+) -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=fmt) as archive:
+    with tarfile.open(fileobj=buffer, mode="w", format=fmt, pax_headers=pax) as archive:
         for name, kind, content in entries:
             entry = tarfile.TarInfo(name)
             entry.type = kind
@@ -274,6 +304,17 @@ ARCHIVES = {
     "long name of GNU": raw_tar(("a" * 200, REG, b""), fmt=tarfile.GNU_FORMAT),
     "path override of PAX": raw_tar(("ü" * 120, REG, b""), fmt=tarfile.PAX_FORMAT),
     "control characters": raw_tar(("a\x1b[31m", REG, b"")),
+    "carriage return": raw_tar(("a\r", REG, b"")),
+    "line feed": raw_tar(("a\nb", REG, b"")),
+    "5,000 characters": raw_tar(("a/" * 2500 + "a", REG, b""), fmt=tarfile.PAX_FORMAT),
+    "247 characters": raw_tar(("a" * 80 + "/" + "b" * 70 + "/" + "c" * 95, REG, b"")),
+    "sparse": raw_tar(("a", tarfile.GNUTYPE_SPARSE, b"")),
+    "contiguous": raw_tar(("a", tarfile.CONTTYPE, b"")),
+    "negative size": with_size(b"\xff" * 12),
+    "huge size": with_size(b"77777777777\0"),
+    "huge size of GNU": with_size(b"\x80" + b"\xff" * 11),
+    "size that is no number": with_size(b"0000000x000\0"),
+    "global path of PAX": raw_tar(("a", REG, b""), fmt=tarfile.PAX_FORMAT, path="b"),
     "a tail": tar({"a": b""}) + b"x" * 512,
     "cut off": tar({"a": b"x" * 2000})[:1024],
     "wrong checksum": tar({"a": b""}).replace(b"a", b"b", 1),
@@ -288,7 +329,7 @@ def test_an_archive_that_we_do_not_write_is_refused(archive: bytes) -> None:
 
 
 def test_a_gzip_bomb_is_stopped_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bundler.deploy.verify.MAX_CONTENT_BYTES", 1 << 20)
+    monkeypatch.setattr("bundler.archives.MAX_CONTENT_BYTES", 1 << 20)
     with pytest.raises(ValueError, match="more than 1048576 bytes"):
         gunzip(gzip(b"\0" * (1 << 24)))
 

@@ -18,7 +18,9 @@ PURE_STANDARD_LIBRARY = set(sys.stdlib_module_names) - {
 SHARED = {
     "bundler.errors",
     "bundler.ports",
+    "bundler.archives",
     "bundler.manifests",
+    "bundler.yaml_scalars",
     "bundler.parallel",
     "bundler.bundles",
 }
@@ -26,7 +28,9 @@ ALLOWED = {
     "model": {"bundler.model"},
     "errors": {"bundler.model"},
     "ports": {"bundler.model"},
+    "archives": {"bundler.model"},
     "manifests": {"bundler.model", "yaml"},
+    "yaml_scalars": {"bundler.model", "yaml"},
     "parallel": set(),
     "bundles": {"bundler.model", *(SHARED - {"bundler.bundles"})},
     "publish": {"bundler.model", *SHARED, "bundler.publish"},

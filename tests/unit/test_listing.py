@@ -53,7 +53,7 @@ def test_the_newest_of_10000_are_listed_with_few_questions(registry: InMemoryReg
     assert listing.versions[0].commit == COMMIT
     assert listing.versions[0].created == "2026-01-02T03:04:05Z"
     assert listing.older == 10_003 - 52
-    assert registry.requests["resolve"] == 52
+    assert registry.requests["tagged"] == 52
 
 
 def test_all_10000_are_listed_in_order(registry: InMemoryRegistry) -> None:
@@ -77,3 +77,17 @@ def test_the_one_version_of_a_place_needs_no_name() -> None:
     with pytest.raises(UsageError, match="2 versions") as caught:
         only_version(registry, REPOSITORY)
     assert "v1.1.0" in str(caught.value.hint)
+
+
+@pytest.mark.requirement("B-90")
+def test_tags_that_tools_make_for_referrers_and_copies_are_no_versions() -> None:
+    registry = InMemoryRegistry()
+    digest = registry.put(REPOSITORY, bundle(), "v1.0.0")
+    made = f"sha256-{digest.hex}"
+    for suffix in ("", ".sig", ".att", ".sbom", ".image", ".replaced"):
+        registry.put(REPOSITORY, bundle(), f"{made}{suffix}")
+    assert set(registry.tags(REPOSITORY)) >= {made, f"{made}.sig"}
+    listing = list_versions(registry, REPOSITORY)
+    assert [each.version for each in listing.versions] == ["v1.0.0"]
+    assert listing.older == 0
+    assert only_version(registry, REPOSITORY).tag == "v1.0.0"

@@ -9,7 +9,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bundler.manifests import InvalidYaml, read_documents, read_json, write_documents
+from bundler.manifests import (
+    InvalidYaml,
+    line_numbers,
+    read_documents,
+    read_json,
+    write_documents,
+)
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 VALUES = st.recursive(
@@ -109,3 +115,13 @@ except InvalidYaml as error:
 def test_bad_json_is_a_value_error(text: bytes) -> None:
     with pytest.raises(ValueError):
         read_json(text)
+
+
+# --- lines --------------------------------------------------------------------------------------
+
+
+def test_every_place_of_a_document_has_its_line() -> None:
+    text = b"# of two\n---\na:\n  b: [1,\n    2]\n---\n\n---\n- x\n- y: &y\n    z: 1\n- *y\n"
+    assert line_numbers(text) == {"/a": 3, "/a/b": 4, "/a/b/0": 4, "/a/b/1": 5}
+    assert line_numbers(text, 1) == {"/0": 9, "/1": 10, "/1/y": 10, "/1/y/z": 11, "/2": 10}
+    assert line_numbers(text, 2) == line_numbers("") == {}

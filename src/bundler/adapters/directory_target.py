@@ -22,7 +22,9 @@ from bundler.errors import Locked, OwnershipRefused, PermissionRefused, Refused,
 from bundler.manifests import InvalidYaml, read_documents, read_json, write_documents
 from bundler.model.inventory import Inventory
 from bundler.model.objects import KubernetesObject, ObjectRef, owner_of
+from bundler.model.reference import Digest
 from bundler.model.revision import Revision, TargetState
+from bundler.model.sops import CommittedObject, is_encrypted, is_secret, placed
 from bundler.ports import Need, ObjectWatcher
 
 STATE_FOLDER = ".bundler"
@@ -31,7 +33,6 @@ _CLUSTER = "_cluster"
 _LOCK = "lock"
 _TEMPORARY = "tmp-"
 _MAX_NAME = 255
-_ENCRYPTED = "ENC["
 
 
 class DirectoryTarget:
@@ -48,12 +49,14 @@ class DirectoryTarget:
         return {ref: obj for ref, obj in found.items() if obj is not None}
 
     def apply(self, obj: KubernetesObject, *, dry_run: bool = False) -> KubernetesObject:
-        """Write the whole object: what stands in the file besides it is gone.
+        """Write the whole object, or the text that it was committed as; nothing else stays there.
 
         A file that was not written by us is refused, and so is a Secret in the clear.
         """
         ref = ObjectRef.of(obj)
-        _refuse_clear_secret(obj)
+        content = obj.content if isinstance(obj, CommittedObject) else None
+        if content is None:
+            _refuse_clear_secret(obj)
         present = self._read_object(ref)
         if present is not None and owner_of(present) != owner_of(obj):
             raise OwnershipRefused(
@@ -61,8 +64,8 @@ class DirectoryTarget:
                 hint="remove the file, or name another folder",
             )
         if not dry_run:
-            self._write(self._path(ref), write_documents([obj]))
-        return _with_uid(obj)
+            self._write(self._path(ref), content or write_documents([obj]))
+        return _with_uid(_seen(obj, content) if content else obj)
 
     def delete(self, ref: ObjectRef, uid: str) -> None:
         if uid != _uid(ref):
@@ -82,6 +85,10 @@ class DirectoryTarget:
     def watcher(self) -> ObjectWatcher | None:
         return None
 
+    @property
+    def keeps_encrypted(self) -> bool:
+        return True
+
     def _path(self, ref: ObjectRef) -> Path:
         """The file of an object. Raises Refused where a link would lead out of the folder."""
         kind = f"{ref.kind}.{ref.group}" if ref.group else ref.kind
@@ -96,14 +103,29 @@ class DirectoryTarget:
         path = self._path(ref)
         with _told(path):
             try:
-                documents = read_documents(path.read_bytes())
+                content = path.read_bytes()
+                documents = read_documents(content)
             except FileNotFoundError:
                 return None
             except InvalidYaml as error:
                 raise Refused(f"{path}:{error.line or 1}: {error}", hint="remove it") from error
+        if len(documents) == 1 and is_encrypted(documents[0]):
+            documents = [self._placed(documents[0], ref, content)]
         if len(documents) != 1 or not _is_object(documents[0], ref):
             raise Refused(f"{path} is not {ref}", hint="remove it")
         return _with_uid(documents[0])
+
+    def _placed(self, document: Any, ref: ObjectRef, content: bytes) -> Any:
+        """An encrypted document cannot say whose it is: the inventory that has it does."""
+        metadata = document.get("metadata")
+        if not isinstance(metadata, dict):
+            return document
+        for stem in [self._stem, *_stems(self._state, "")]:
+            inventory = _read_json(self._state / f"{stem}.json")
+            if inventory is not None and ref in Inventory.of_dicts(inventory["objects"]).objects:
+                owner = "/".join(stem.split(".")[1:])
+                return _seen(placed(document, owner, ref.namespace), content)
+        return {**document, "metadata": {"namespace": ref.namespace, **metadata}}
 
     # --- state ----------------------------------------------------------------------------------
 
@@ -184,14 +206,19 @@ class DirectoryTarget:
 def find_states(directory: Path) -> list[tuple[str, str, str, TargetState]]:
     """Every (project, environment, target, state) that a folder holds."""
     folder = directory / STATE_FOLDER
-    with _told(folder):
-        names = [re.fullmatch(r"(bundler\.[^.]+\.[^.]+\.[^.]+)\.v\d+\.json", path.name)
-                 for path in folder.glob("bundler.*.json")]  # fmt: skip
     found = []
-    for stem in sorted({name[1] for name in names if name}):
+    for stem in _stems(folder, r"\.v\d+"):
         _, project, environment, target = stem.split(".")
         found.append((project, environment, target, _read_state(folder, stem)))
     return found
+
+
+def _stems(folder: Path, rest: str) -> list[str]:
+    """`bundler.<project>.<environment>.<target>` of the files of a state; `rest` is a pattern."""
+    pattern = re.compile(rf"(bundler\.[^.]+\.[^.]+\.[^.]+){rest}\.json")
+    with _told(folder):
+        names = [pattern.fullmatch(path.name) for path in folder.glob("bundler.*.json")]
+    return sorted({name[1] for name in names if name})
 
 
 def _read_state(folder: Path, stem: str) -> TargetState:
@@ -249,16 +276,18 @@ def _with_uid(obj: KubernetesObject) -> KubernetesObject:
     return {**obj, "metadata": {**obj["metadata"], "uid": _uid(ObjectRef.of(obj))}}
 
 
+def _seen(obj: KubernetesObject, content: bytes) -> KubernetesObject:
+    """An object with the digest of its text: who compares sees every change of it."""
+    return {**obj, "text": str(Digest.of(content))}
+
+
 def _refuse_clear_secret(obj: KubernetesObject) -> None:
-    """Raises Refused for a Secret whose values are not encrypted (as SOPS does)."""
-    ref = ObjectRef.of(obj)
-    if (ref.group, ref.kind) != ("", "Secret"):
-        return
-    values = [v for field in ("data", "stringData") for v in (obj.get(field) or {}).values()]
-    if not all(str(value).startswith(_ENCRYPTED) for value in values):
+    """Raises Refused for a Secret with values."""
+    if is_secret(obj) and any(obj.get(field) for field in ("data", "stringData")):
         raise Refused(
-            f"{ref}: a Secret in the clear is not written to a folder",
-            hint="encrypt it, or let the cluster make it (External Secrets, Sealed Secrets)",
+            f"{ObjectRef.of(obj)}: a Secret in the clear is not written to a folder",
+            hint="encrypt it with SOPS, or let the cluster make it (External Secrets, Sealed "
+            "Secrets)",
         )
 
 

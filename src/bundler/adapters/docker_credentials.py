@@ -11,15 +11,13 @@ import base64
 import json
 import os
 import re
-import signal
-import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bundler.adapters import programs
 from bundler.errors import CouldNotCheck
 
 DOCKER_HUB = "docker.io"
@@ -28,9 +26,11 @@ DOCKER_HUB_SERVER = "https://index.docker.io/v1/"
 """The name under which Docker keeps credentials for Docker Hub."""
 HELPER_SECONDS = 30.0
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
+MAX_ANSWER_BYTES = 1024 * 1024
+"""Of a credential helper."""
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TOKEN_USER = "<token>"  # noqa: S105  a helper's user name that marks an identity token
-_NOT_FOUND = b"credentials not found"
+_NOT_FOUND = "credentials not found"
 """What a helper prints, on any stream, where it has nothing for a server."""
 
 
@@ -193,9 +193,9 @@ def _parse_auth(path: Path, place: str, auth: object) -> Credential | None:
 
 def _ask_helper(helper: str, server: str, seconds: float) -> Credential | None:
     program = f"docker-credential-{helper}"
-    status, output, problem = _run(program, server, seconds)
+    status, output, words = _run(program, server, seconds)
     if status != 0:
-        if _NOT_FOUND in output.lower() or _NOT_FOUND in problem.lower():
+        if _NOT_FOUND in output.decode(errors="replace").lower() or _NOT_FOUND in words.lower():
             return None
         raise CouldNotCheck(
             f"{program} failed with exit code {status} for {server}",
@@ -213,28 +213,22 @@ def _ask_helper(helper: str, server: str, seconds: float) -> Credential | None:
     return Credential(program, username, secret) if username else None
 
 
-def _run(program: str, server: str, seconds: float) -> tuple[int, bytes, bytes]:
-    """Exit code and both outputs; the whole process group ends with the time limit."""
+def _run(program: str, server: str, seconds: float) -> programs.Completed:
     try:
-        process = subprocess.Popen(
+        return programs.run(
             [program, "get"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
+            environment=os.environ,
+            folder=Path(),
+            seconds=seconds,
+            max_output=MAX_ANSWER_BYTES,
+            words_in=server.encode(),
         )
     except OSError as error:
         raise CouldNotCheck(
             f"{program} cannot be started: {(error.strerror or 'failed').lower()}",
             hint="install it, or take it out of the Docker configuration",
         ) from error
-    with process:
-        try:
-            output, problem = process.communicate(server.encode(), timeout=seconds)
-        except subprocess.TimeoutExpired:
-            raise CouldNotCheck(f"{program} did not answer in {seconds:.0f} s") from None
-        finally:
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-    return process.returncode, output, problem
+    except programs.TimeLimit:
+        raise CouldNotCheck(f"{program} did not answer in {seconds:.0f} s") from None
+    except programs.OutputLimit:
+        raise CouldNotCheck(f"{program} answers without an end for {server}") from None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -178,6 +178,24 @@ class GitRepository:
                     by_path[ancestor].append(entry)
         return {path: tuple(found) for path, found in by_path.items()}
 
+    def contents(self, commit: str, paths: Sequence[str]) -> Mapping[str, bytes]:
+        found = {
+            entry.path: entry.object_id
+            for entries in self.entries(commit, paths).values()
+            for entry in entries
+            if entry.mode not in (MODE_LINK, MODE_SUBMODULE)
+        }
+        return dict(zip(found, self.blobs(list(found.values())), strict=True))
+
+    def containing(self, commit: str, texts: Collection[str]) -> Mapping[str, bytes]:
+        if not texts:
+            return {}
+        as_lines = ("--fixed-strings", "--text", "--files-with-matches", "--null", "--full-name")
+        found = self._git.told(sorted(texts), "grep", *as_lines, "-f", "-", commit, failure=b"")
+        prefix = f"{commit}:"
+        names = found.decode("utf-8", "surrogateescape").split("\0")[:-1]
+        return self.contents(commit, [name.removeprefix(prefix) for name in names])
+
     def _tree(self, commit: str, *paths: str) -> list[TreeEntry]:
         output = self._git.output("ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths)
         entries = []
@@ -240,6 +258,9 @@ class GitRepository:
         contents = zip(small, self.blobs(small), strict=True)
         return tuple(sorted(found[i] for i, content in contents if content.startswith(LFS_HEADER)))
 
+    def tree_id(self, commit: str) -> str:
+        return self._git.output("rev-parse", f"{commit}^{{tree}}").decode().strip()
+
     @contextmanager
     def exported(self, commit: str) -> Iterator[PurePath]:
         self._fetch_missing(commit)
@@ -295,8 +316,15 @@ def _refuse_escapes(entries: Sequence[TreeEntry]) -> None:
         )
 
 
+_NOWHERE = ".git/leads-out-of-the-tree"
+"""A place that no exported tree has."""
+
+
 def _link(root: Path, links: Sequence[tuple[TreeEntry, bytes]]) -> None:
-    """Make the links that stay in the tree, also over other links; nothing leads out of it."""
+    """Make the links; those that would lead out of the tree, also over others, lead nowhere.
+
+    They are not left out: who reads a whole folder could not tell that something is missing.
+    """
     for entry, content in links:
         (root / entry.path).symlink_to(content.decode("utf-8", "surrogateescape"))
     escaping = [
@@ -306,3 +334,4 @@ def _link(root: Path, links: Sequence[tuple[TreeEntry, bytes]]) -> None:
     ]
     for link in escaping:
         link.unlink()
+        link.symlink_to(_NOWHERE)

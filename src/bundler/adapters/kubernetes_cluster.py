@@ -78,6 +78,10 @@ class KubernetesCluster:
     def watcher(self) -> ObjectWatcher | None:
         return self._watcher
 
+    @property
+    def keeps_encrypted(self) -> bool:
+        return False
+
     # --- who we are -----------------------------------------------------------------------------
 
     def missing(self, needs: Iterable[Need]) -> tuple[Need, ...]:

@@ -1,16 +1,19 @@
 """Reads every kustomization that an overlay reaches, before kustomize does.
 
 Refused is what would take something from elsewhere than the tag's tree (remote bases and files,
-absolute paths, paths out of the tree) and what would run programs (helm charts, functions).
+absolute paths, paths out of the tree) and what would run programs (functions). Charts are
+inflated where they are vendored.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from bundler.adapters import kustomize_charts
 from bundler.manifests import InvalidYaml, read_documents
 from bundler.model.finding import Finding
 
@@ -19,7 +22,9 @@ MAX_BYTES = 4 * 1024 * 1024
 _FOLDERS = ("resources", "bases", "components")
 _PLUGINS = ("generators", "transformers", "validators")
 _FILES = ("crds", "configurations", "patchesStrategicMerge")
-_PATH_KEYS = frozenset({"path", "paths", "files", "envs", "env"})
+_PATH_KEYS = frozenset(
+    {"path", "paths", "files", "envs", "env", "valuesFile", "additionalValuesFiles"}
+)
 _FREE_TEXT = frozenset(
     {
         "commonLabels",
@@ -28,10 +33,12 @@ _FREE_TEXT = frozenset(
         "images",
         "literals",
         "generatorOptions",
+        "valuesInline",
         "vars",
     }
 )
-_HELM = ("helmCharts", "helmChartInflationGenerator", "helmGlobals")
+_CHARTS = "helmCharts"
+_OLD_CHARTS = "helmChartInflationGenerator"
 _REMOTE = re.compile(
     r"^[A-Za-z0-9+.-]+://|^git::|^gh:|^[\w.-]+@[\w.-]+:|^(?:www\.)?(?:github|gitlab)\.com[/:]"
     r"|^bitbucket\.org[/:]|\.git(?:/|$)|[?&](?:ref|version|timeout|submodules)=",
@@ -49,21 +56,33 @@ def is_remote(entry: str) -> bool:
     return _REMOTE.search(entry) is not None
 
 
-def scan(root: Path, overlay: str, environment: str) -> tuple[Finding, ...]:
-    """Everything that is refused in what an overlay (a folder in the tree) reaches."""
-    found = _Scan(root.resolve(), environment)
+class Scanned(NamedTuple):
+    findings: tuple[Finding, ...]
+    """Everything that is refused."""
+    has_charts: bool
+    """Whether helm is needed."""
+
+
+def scan(root: Path, overlay: str, environment: str, *, protected: bool = True) -> Scanned:
+    """What is refused in all that an overlay (a folder in the tree) reaches.
+
+    In protected environments that is also what a chart may render differently each time.
+    """
+    found = _Scan(root.resolve(), environment, protected)
     found.visit_folder((root / overlay).resolve())
-    return tuple(found.findings)
+    return Scanned(tuple(found.findings), found.has_charts)
 
 
 class _Scan:
     """One walk; each folder and file is read once, so that a circle ends it."""
 
-    def __init__(self, root: Path, environment: str) -> None:
+    def __init__(self, root: Path, environment: str, protected: bool) -> None:
         self._root = root
         self._environment = environment
+        self._protected = protected
         self._seen: set[Path] = set()
         self.findings: list[Finding] = []
+        self.has_charts = False
 
     def visit_folder(self, folder: Path) -> None:
         kustomization = find_kustomization(folder)
@@ -89,9 +108,17 @@ class _Scan:
         return [document for document in documents if isinstance(document, Mapping)]
 
     def _visit(self, file: Path, document: Mapping[str, Any]) -> None:
-        for key in _HELM:
-            if key in document:
-                self._report("helm-in-kustomize", file, f"{key} would run helm", pointer=f"/{key}")
+        if _OLD_CHARTS in document:
+            message = f"{_OLD_CHARTS} would let helm download charts"
+            hint = "write helmCharts, with the chart in the repository"
+            self._report("helm-in-kustomize", file, message, pointer=f"/{_OLD_CHARTS}", hint=hint)
+        if document.get(_CHARTS):
+            self.has_charts = True
+            found = kustomize_charts.check(self._root, file, document, protected=self._protected)
+            self.findings += [
+                replace(each, file=each.file or self._name(file), environment=self._environment)
+                for each in found
+            ]
         for pointer, entry in _entries(document, _FOLDERS):
             self._visit_entry(file, pointer, entry)
         for pointer, entry in _entries(document, _FILES):
@@ -160,8 +187,9 @@ class _Scan:
         *,
         pointer: str | None = None,
         line: int | None = None,
+        hint: str | None = None,
     ) -> None:
-        hint = "copy it into the repository" if rule == "remote-base" else None
+        hint = "copy it into the repository" if rule == "remote-base" else hint
         self.findings.append(
             Finding(
                 rule,

@@ -1,8 +1,11 @@
 """Renders overlays with `kustomize` (or `kubectl kustomize`), run as a program.
 
-The overlay is not touched: a generated kustomization takes it as its resource and puts the pins on
-top. The program runs without network, plugins, credentials
-or a home folder, and only after every kustomization that it could reach was read and found local.
+The overlay is not touched: what is put on top of it is a generated kustomization that has it as its
+resource. The program runs without network, plugins, credentials or a home folder, and only after
+every kustomization that it could reach was read and found local.
+
+Images are pinned in what was rendered, not here: kustomize goes through all objects once for each
+entry of `images`, which makes the pins of 200 services take twenty times as long as the overlay.
 """
 
 from __future__ import annotations
@@ -10,53 +13,42 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
 
-from bundler.adapters import programs
+from bundler.adapters import programs, renderer_program
 from bundler.adapters.kustomization_scan import find_kustomization, scan
+from bundler.adapters.kustomize_generators import GeneratedConfigMap, generated_config_maps
 from bundler.errors import RenderFailed, ToolMissing
+from bundler.manifests import read_documents
 from bundler.model.bundle import PinnedOverlay
 from bundler.model.finding import Finding
 
 NEEDED = "v5.0.0"
-SECONDS = 120.0
-MAX_OUTPUT = 64 * 1024 * 1024
-_LONGEST_WORDS = 4_000
+_HELM = (
+    "install helm 3, which kustomize runs, and put it on PATH: https://helm.sh/docs/intro/install/"
+)
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)\S*")
 _OUR_LAYER = re.compile(
     r"^accumulating resources: accumulation err='accumulating resources from '[^']*': "
     r"'[^']*' must resolve to a file': (?:recursed accumulation of path '[^']*': )?"
 )
-"""How kustomize begins when the fault is in the overlay, below the kustomization of the pins."""
+"""How kustomize begins when the fault is in the overlay, below what is put on top."""
+_WARNING = re.compile(r"^# Warning: .*\n", re.MULTILINE)
+"""What kustomize says of old fields, before it says what is wrong."""
 _HOW = (
     f"install kustomize {NEEDED} or newer and put it on PATH: "
     "https://kubectl.docs.kubernetes.io/installation/kustomize/"
 )
-
-# kustomize pins `containers` and `initContainers` wherever they stand; these it has to be told of.
-_POD_SPECS = {
-    "Pod": "spec",
-    "PodTemplate": "template/spec",
-    "ReplicationController": "spec/template/spec",
-    "Deployment": "spec/template/spec",
-    "StatefulSet": "spec/template/spec",
-    "DaemonSet": "spec/template/spec",
-    "ReplicaSet": "spec/template/spec",
-    "Job": "spec/template/spec",
-    "CronJob": "spec/jobTemplate/spec/template/spec",
-}
-IMAGE_FIELDS = {
-    "images": [
-        {"kind": kind, "path": f"{spec}/{field}"}
-        for kind, spec in _POD_SPECS.items()
-        for field in ("ephemeralContainers[]/image", "volumes[]/image/reference")
-    ]
-}
+_BEFORE_OWN_CHANGES = frozenset(
+    {
+        "apiVersion", "kind", "resources", "bases", "crds", "openapi", "configurations",
+        "configMapGenerator", "secretGenerator", "generatorOptions", "generators",
+    }
+)  # fmt: skip
 
 
 class Kustomize:
@@ -64,9 +56,19 @@ class Kustomize:
 
     name = "kustomize"
 
-    def __init__(self, program: str | None = None, *, seconds: float = SECONDS) -> None:
-        """`program` is a path or name; None is `kustomize` on PATH, else `kubectl`'s own."""
+    def __init__(
+        self,
+        program: str | None = None,
+        helm: str | None = None,
+        *,
+        seconds: float = renderer_program.SECONDS,
+    ) -> None:
+        """`program` is a path or name; None is `kustomize` on PATH, else `kubectl`'s own.
+
+        `helm`, by default that on PATH, is what inflates charts that overlays have.
+        """
         self._program = program
+        self._helm = helm
         self._seconds = seconds
         self._version: str | None = None
 
@@ -77,38 +79,52 @@ class Kustomize:
         return self._version
 
     def render(self, tree: PurePath, overlay: PinnedOverlay) -> bytes:
-        """The YAML documents of an overlay with its pins on top; see the port."""
+        """The YAML documents of an overlay; see the port."""
         root = Path(tree).resolve()
         self.version()
-        _check(root, overlay)
-        with _generated(root, overlay) as folder:
+        has_charts = _check(root, overlay)
+        with _scratch() as scratch:
+            folder = _on_top(scratch, root, overlay)
             try:
-                done = programs.run(
-                    [*self._build_command(), str(folder)],
-                    environment=_environment(folder / "home"),
-                    folder=folder,
+                done = renderer_program.run(
+                    [*self._build_command(), str(folder), *self._flags(has_charts)],
+                    home=scratch / "home",
+                    folder=scratch,
                     seconds=self._seconds,
-                    max_output=MAX_OUTPUT,
                 )
             except (programs.TimeLimit, programs.OutputLimit) as error:
                 raise _failure(overlay, str(error)) from error
             except OSError as error:
                 raise _missing(self._build_command()[0]) from error
             if done.code:
-                raise _failure(overlay, _words(done.words, root, folder, overlay))
+                raise _failure(overlay, _words(done.words, root, scratch, overlay))
             return done.output
+
+    def render_part(self, tree: PurePath, overlay: PinnedOverlay, components: int) -> bytes:
+        """An overlay before its own changes; see the port."""
+        with _part(Path(tree).resolve() / overlay.folder, components) as is_something:
+            return self.render(tree, overlay) if is_something else b""
 
     def _build_command(self) -> list[str]:
         program = self._found()
         is_kubectl = Path(program).name.startswith("kubectl")
         return [program, "kustomize" if is_kubectl else "build"]
 
+    def _flags(self, has_charts: bool) -> list[str]:
+        """Raises ToolMissing where charts need helm."""
+        if not has_charts:
+            return []
+        helm = renderer_program.find([self._helm or "helm"])
+        if helm is None:
+            raise ToolMissing("helm is not installed, and an overlay has charts", hint=_HELM)
+        return ["--enable-helm", "--helm-command", helm]
+
     def _found(self) -> str:
         names = [self._program] if self._program else ["kustomize", "kubectl"]
-        for name in names:
-            if found := shutil.which(name):
-                return str(Path(found).absolute())
-        raise _missing(names[0])
+        found = renderer_program.find(names)
+        if found is None:
+            raise _missing(names[0])
+        return found
 
     def _ask_version(self) -> str:
         program, verb = self._build_command()
@@ -116,12 +132,11 @@ class Kustomize:
         arguments = ["version", "--client"] if is_kubectl else ["version"]
         with tempfile.TemporaryDirectory(prefix="bundler-") as folder:
             try:
-                done = programs.run(
+                done = renderer_program.run(
                     [program, *arguments],
-                    environment=_environment(Path(folder)),
+                    home=Path(folder),
                     folder=Path(folder),
                     seconds=self._seconds,
-                    max_output=MAX_OUTPUT,
                 )
             except (OSError, programs.TimeLimit, programs.OutputLimit) as error:
                 raise ToolMissing(f"{program}: cannot be run: {error}", hint=_HOW) from error
@@ -143,83 +158,111 @@ def _missing(name: str) -> ToolMissing:
     return ToolMissing(f"{name} is not installed", hint=_HOW)
 
 
-def _check(root: Path, overlay: PinnedOverlay) -> None:
-    folder = overlay.target.kustomize
+def _check(root: Path, overlay: PinnedOverlay) -> bool:
+    """Whether the overlay has charts. Raises RenderFailed with all that is refused in it."""
+    folder = overlay.folder
     place = overlay.place
     if find_kustomization(root / folder) is None:
         what = "has no kustomization.yaml" if (root / folder).is_dir() else "is not in the tree"
         raise RenderFailed(
             f"{place}: overlay {folder} {what}",
             hint=f"commit {folder}/kustomization.yaml before tagging, "
-            f"or change environments.{overlay.environment.name}.kustomize",
+            f"or change environments.{overlay.pinned.environment.name}.kustomize",
         )
-    findings = scan(root, folder, place)
+    protected = overlay.pinned.environment.protected
+    findings, has_charts = scan(root, folder, place, protected=protected)
     if findings:
         problems = f"{len(findings)} problem{'s' if len(findings) > 1 else ''}"
         raise RenderFailed(f"{place}: overlay {folder} has {problems}", findings=findings)
+    return has_charts
 
 
 @contextmanager
-def _generated(root: Path, overlay: PinnedOverlay) -> Iterator[Path]:
-    """A folder with the kustomization of the pins, and a home for the program.
-
-    It lies outside the tree, as kustomize takes no resource from a folder around its own.
-    """
-    with tempfile.TemporaryDirectory(prefix="bundler-pins-") as name:
+def _scratch() -> Iterator[Path]:
+    """A folder outside of the tree, with a home for the program."""
+    with tempfile.TemporaryDirectory(prefix="bundler-render-") as name:
         folder = Path(name).resolve()
         (folder / "home").mkdir()
-        (folder / "images.yaml").write_text(json.dumps(IMAGE_FIELDS), "utf-8")
-        base = os.path.relpath((root / overlay.target.kustomize).resolve(), folder)
-        document = generated_kustomization(base, overlay)
-        (folder / "kustomization.yaml").write_text(json.dumps(document), "utf-8")
         yield folder
 
 
-def generated_kustomization(base: str, overlay: PinnedOverlay) -> Mapping[str, Any]:
-    """The kustomization that puts the pins on top of the overlay (in JSON, which is YAML)."""
-    images = []
-    for pin in overlay.pins:
-        entry = {"name": pin.name, "newName": pin.image.name, "newTag": pin.image.tag or ""}
-        digest = {"digest": str(pin.image.digest)} if pin.image.digest else {}
-        images.append(entry | digest)
+@contextmanager
+def _part(folder: Path, components: int) -> Iterator[bool]:
+    """A folder whose kustomization has for a while what comes before its own changes alone.
+
+    Gives whether that is anything: kustomize refuses to build nothing.
+    """
+    file = find_kustomization(folder)
+    before = file.read_bytes() if file else b""
+    documents = read_documents(before)
+    if file is None or not documents or not isinstance(documents[0], Mapping):
+        yield True  # rendering it says what is wrong
+        return
+    kept = {key: value for key, value in documents[0].items() if key in _BEFORE_OWN_CHANGES}
+    kept["components"] = (documents[0].get("components") or [])[:components]
+    try:
+        file.write_text(json.dumps(kept), "utf-8")
+        yield any(value for key, value in kept.items() if key not in ("apiVersion", "kind"))
+    finally:
+        file.write_bytes(before)
+
+
+def _on_top(scratch: Path, root: Path, overlay: PinnedOverlay) -> Path:
+    """The folder to build: the overlay, or a kustomization above it where something is put on top.
+
+    That lies outside the tree, as kustomize takes no resource from a folder around its own.
+    """
+    folder = (root / overlay.folder).resolve()
+    generated = generated_config_maps(folder) if overlay.config_maps else ()
+    wanted = [each for each in generated if each.name in overlay.config_maps]
+    if not wanted:
+        return folder
+    base = os.path.relpath(folder, scratch)
+    document = generated_kustomization(base, wanted, overlay.config_maps)
+    (scratch / "kustomization.yaml").write_text(json.dumps(document), "utf-8")
+    return scratch
+
+
+def generated_kustomization(
+    base: str,
+    generated: Iterable[GeneratedConfigMap],
+    config_maps: Mapping[str, Mapping[str, str]],
+) -> Mapping[str, Any]:
+    """The kustomization that is put on top of the overlay (in JSON, which is YAML).
+
+    Values are quoted, as kustomize takes one pair of quotes away.
+    """
+    generators = [
+        {
+            "name": each.name,
+            **({"namespace": each.namespace} if each.namespace else {}),
+            "behavior": "merge",
+            "literals": [
+                f'{key}="{value}"' for key, value in sorted(config_maps[each.name].items())
+            ],
+        }
+        for each in dict.fromkeys(generated)
+    ]
     return {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [base],
-        "configurations": ["images.yaml"],
-        "images": images,
-    }
-
-
-def _environment(home: Path) -> dict[str, str]:
-    """PATH and nothing else of ours; what could reach the network is pointed at nothing."""
-    nowhere = "http://127.0.0.1:9"
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": str(home),
-        "XDG_CONFIG_HOME": str(home),
-        "TMPDIR": str(home),
-        "LC_ALL": "C",
-        "GIT_ALLOW_PROTOCOL": "none",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_TERMINAL_PROMPT": "0",
-        "HTTP_PROXY": nowhere,
-        "HTTPS_PROXY": nowhere,
+        "configMapGenerator": generators,
     }
 
 
 def _words(words: str, root: Path, folder: Path, overlay: PinnedOverlay) -> str:
     """What the program said, with the tree's paths as its author knows them."""
-    base = overlay.target.kustomize
+    base = overlay.folder
     text = words.replace(os.path.relpath(root / base, folder), base)
-    text = text.replace(f"{root}/", "").replace(str(root), ".")
-    text = text.replace(str(folder), "the generated overlay").strip().removeprefix("Error: ")
-    text = _OUR_LAYER.sub("", text)
-    return text if len(text) <= _LONGEST_WORDS else text[:_LONGEST_WORDS] + " …"
+    text = renderer_program.without_root(text, root)
+    text = _WARNING.sub("", text.replace(str(folder), "the generated overlay")).strip()
+    text = text.removeprefix("Error: ")
+    return renderer_program.shortened(_OUR_LAYER.sub("", text))
 
 
 def _failure(overlay: PinnedOverlay, words: str) -> RenderFailed:
-    folder = overlay.target.kustomize
+    folder = overlay.folder
     finding = Finding(
         "render",
         f"kustomize: {words or 'failed without a word'}",

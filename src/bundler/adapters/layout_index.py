@@ -92,6 +92,16 @@ class LayoutIndex:
             if not (entry.get("digest") in unwanted and is_plain(entry))
         )
 
+    def without_tag(self, tag: str) -> LayoutIndex:
+        """Without this tag; what had it stays known by its digest."""
+        kept = [entry for entry in self.entries if tag not in tags_of(entry)]
+        for entry in self.entries:
+            if tag in tags_of(entry):
+                left = _without_names(entry)
+                is_known = any(other.get("digest") == left.get("digest") for other in kept)
+                kept += [] if is_known and is_plain(left) else [left]
+        return self._with(kept)
+
     def in_order(self) -> LayoutIndex:
         """The same entries in an order that does not depend on who wrote first: tags before."""
         return self._with(
@@ -108,6 +118,13 @@ class LayoutIndex:
 def is_plain(entry: Entry) -> bool:
     """Whether an entry says nothing that its manifest does not say itself."""
     return entry.keys() <= {"mediaType", "digest", "size", "artifactType"}
+
+
+def _without_names(entry: Entry) -> Entry:
+    annotations = entry["annotations"].items()
+    left = {key: each for key, each in annotations if key not in (REF_NAME, CONTAINERD_NAME)}
+    rest = {key: value for key, value in entry.items() if key != "annotations"}
+    return rest | ({"annotations": left} if left else {})
 
 
 def tags_of(entry: Entry) -> Iterator[str]:

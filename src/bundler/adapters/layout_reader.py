@@ -13,10 +13,10 @@ from typing import NamedTuple, Protocol
 
 from bundler.adapters.checked_pieces import checked
 from bundler.adapters.layout_index import LAYOUT_VERSION, AmbiguousTag, Entry, LayoutIndex
-from bundler.adapters.manifest_parts import ManifestParts, parse_manifest_parts
 from bundler.errors import BundlerError, NotFound, VerificationFailed
 from bundler.manifests import read_json
 from bundler.model.artifact import MAX_LAYER_BYTES, MAX_MANIFEST_BYTES, Descriptor
+from bundler.model.manifest_parts import ManifestParts, manifest_parts
 from bundler.model.reference import Digest, InvalidReference, Repository
 
 MAX_REFERRERS = 1000
@@ -132,6 +132,10 @@ class LayoutReader(ABC):
     def manifest(self, repository: Repository, digest: Digest) -> bytes:
         return read_manifest(self._files(repository), digest)
 
+    def tagged(self, repository: Repository, tag: str) -> tuple[Digest, bytes] | None:
+        digest = self.resolve(repository, tag)
+        return (digest, self.manifest(repository, digest)) if digest else None
+
     def blob(self, repository: Repository, descriptor: Descriptor) -> bytes:
         if descriptor.size > MAX_LAYER_BYTES:
             raise VerificationFailed(
@@ -241,7 +245,7 @@ def parts_of(
 ) -> ManifestParts:
     """Raises VerificationFailed for what is no manifest."""
     try:
-        return parse_manifest_parts(content, media_type)
+        return manifest_parts(read_json(content), media_type)
     except ValueError as error:
         raise VerificationFailed(f"{files.where(blob_name(digest))} is refused: {error}") from error
 

@@ -21,22 +21,17 @@ from bundler.adapters.layout_reader import (
     read_manifest,
     tagged_digest,
 )
-from bundler.adapters.manifest_parts import ManifestParts
-from bundler.errors import CouldNotCheck, UsageError, VerificationFailed, VersionExists
+from bundler.adapters.version_conflicts import other_content
+from bundler.errors import CouldNotCheck, UsageError, VerificationFailed
 from bundler.model.artifact import (
-    DOCKER_INDEX,
-    DOCKER_MANIFEST,
-    INDEX,
-    MANIFEST,
     MAX_MANIFEST_BYTES,
     REF_NAME,
     Artifact,
     Blob,
     Descriptor,
 )
+from bundler.model.manifest_parts import MANIFESTS, ManifestParts
 from bundler.model.reference import Digest, Repository, is_tag
-
-_MANIFESTS = frozenset({MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX})
 
 
 class OciLayout(LayoutReader):
@@ -62,13 +57,19 @@ class OciLayout(LayoutReader):
         folder.initialise()
         for blob in (*artifact.blobs, artifact.manifest):
             _put(folder, blob)
+        descriptor = artifact.manifest.descriptor
+        parts = parts_of(folder, descriptor.digest, artifact.manifest.content)
+        if parts.subject:
+            self._list(repository, folder, descriptor, parts, None)
 
-    def tag(self, repository: Repository, artifact: Artifact, tag: str) -> None:
+    def tag(
+        self, repository: Repository, artifact: Artifact, tag: str, replaces: Digest | None = None
+    ) -> None:
         _check_tag(tag)
         folder = self._files(repository)
         content = read_manifest(folder, artifact.digest)
         parts = parts_of(folder, artifact.digest, content)
-        self._list(repository, folder, artifact.manifest.descriptor, parts, tag)
+        self._list(repository, folder, artifact.manifest.descriptor, parts, tag, replaces)
 
     # --- content of any kind ---
 
@@ -76,7 +77,7 @@ class OciLayout(LayoutReader):
         folder = self._files(repository)
         if not folder.is_sound(descriptor):
             return False
-        return descriptor.media_type not in _MANIFESTS or self._is_listed(folder, descriptor.digest)
+        return descriptor.media_type not in MANIFESTS or self._is_listed(folder, descriptor.digest)
 
     def put_blob(
         self,
@@ -84,6 +85,8 @@ class OciLayout(LayoutReader):
         descriptor: Descriptor,
         pieces: Callable[[], Iterator[bytes]],
         near: Repository | None = None,
+        *,
+        is_absent: bool = False,  # noqa: ARG002  to look is no trouble
     ) -> None:
         folder = self._files(repository)
         folder.initialise()
@@ -117,6 +120,7 @@ class OciLayout(LayoutReader):
         descriptor: Descriptor,
         parts: ManifestParts,
         tag: str | None,
+        replaces: Digest | None = None,
     ) -> None:
         """Name a manifest in the index; one that is named in another index is not named again."""
         with self._turn, folder.locked():
@@ -127,10 +131,9 @@ class OciLayout(LayoutReader):
                 present = tagged_digest(folder, index, tag)
                 if present == descriptor.digest:
                     return
-                if present is not None:
-                    raise VersionExists(
-                        f"{repository}:{tag} is published with other content ({present})"
-                    )
+                if present != replaces:
+                    raise other_content(f"{repository}:{tag}", present, replaces)
+                index = index.without_tag(tag)
             changed = index.with_entry(_entry(descriptor, parts, tag))
             inside = self._descendants(folder, [descriptor.digest])
             self._write(folder, changed.without_plain(inside))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bundler.adapters import registry_manifests as manifests
 from bundler.adapters.docker_credentials import DockerCredentials
@@ -35,6 +35,7 @@ from bundler.parallel import threads
 if TYPE_CHECKING:
     from bundler.adapters.registry_client import RegistryClient
 
+_T = TypeVar("_T")
 UPLOADS = 4
 """Blobs of one artifact that are sent at the same time."""
 
@@ -93,6 +94,10 @@ class OciRegistry:
         url = api.manifest_url(repository.name, str(digest))
         return _twice(lambda: manifests.content(api, url, repository, digest, MAX_MANIFEST_BYTES))
 
+    def tagged(self, repository: Repository, tag: str) -> tuple[Digest, bytes] | None:
+        api = self._host(repository).api
+        return _twice(lambda: manifests.tagged(api, repository, tag))
+
     def blob(self, repository: Repository, descriptor: Descriptor) -> bytes:
         digest, size = descriptor.digest, descriptor.size
         place = f"{repository}@{digest}"
@@ -123,10 +128,13 @@ class OciRegistry:
         descriptor: Descriptor,
         pieces: Callable[[], Iterator[bytes]],
         near: Repository | None = None,
+        *,
+        is_absent: bool = False,
     ) -> None:
         is_near = near is not None and (near.scheme, near.host) == ("oci", repository.host)
         name = near.name if near and is_near and near != repository else None
-        self._host(repository).uploads.put(repository.name, descriptor, pieces, name)
+        uploads = self._host(repository).uploads
+        uploads.put(repository.name, descriptor, pieces, name, is_absent=is_absent)
 
     def put_manifest(self, repository: Repository, manifest: Blob, tag: str | None = None) -> None:
         digest = Digest.of(manifest.content)
@@ -139,8 +147,7 @@ class OciRegistry:
             manifests.put_by_digest(host.api, repository, manifest)
         else:
             publish(host.api, repository, manifest, tag)
-        if subject := subject_of(manifest):
-            host.referrers.keep(repository, manifest, subject)
+        _keep_referrer(host, repository, manifest)
 
     def push(self, repository: Repository, artifact: Artifact) -> None:
         host = self._host(repository)
@@ -152,9 +159,12 @@ class OciRegistry:
         for upload in uploads:
             upload.result()
         manifests.put_by_digest(host.api, repository, artifact.manifest)
+        _keep_referrer(host, repository, artifact.manifest)
 
-    def tag(self, repository: Repository, artifact: Artifact, tag: str) -> None:
-        publish(self._host(repository).api, repository, artifact.manifest, tag)
+    def tag(
+        self, repository: Repository, artifact: Artifact, tag: str, replaces: Digest | None = None
+    ) -> None:
+        publish(self._host(repository).api, repository, artifact.manifest, tag, replaces)
 
     # --- hosts ---
 
@@ -178,6 +188,12 @@ class OciRegistry:
             return self._clients[repository.host]
 
 
+def _keep_referrer(host: _Host, repository: Repository, manifest: Blob) -> None:
+    """What refers to another manifest can be found by it."""
+    if subject := subject_of(manifest):
+        host.referrers.keep(repository, manifest, subject)
+
+
 def _check_repository(repository: Repository) -> None:
     if repository.scheme != "oci":
         raise UsageError(f"{repository} is not a registry (oci://HOST/NAME)")
@@ -191,7 +207,7 @@ def _pieces(blob: Blob) -> Callable[[], Iterator[bytes]]:
     return lambda: iter([blob.content])
 
 
-def _twice(download: Callable[[], bytes]) -> bytes:
+def _twice(download: Callable[[], _T]) -> _T:
     """What came damaged may have been damaged on its way."""
     try:
         return download()

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
 import stat
 import tarfile
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -190,8 +190,11 @@ class OciTarWriter:
             if os.path.lexists(self._file) and not self._overwrite:
                 raise _exists(self._file)
             _remove_abandoned(self._file)
-            self._folder, self._lock = _locked_folder(self._file)
-        self._layout = OciLayout(self._folder, durable=False)
+            try:
+                self._begin()
+            except BaseException:
+                self._clear()
+                raise
         return self
 
     def __exit__(
@@ -204,10 +207,32 @@ class OciTarWriter:
             if kind is None:
                 self._finish()
         finally:
-            self._layout = None
-            if self._folder is not None and self._lock is not None:
-                _remove(self._folder)
-                os.close(self._lock)
+            try:
+                self._clear()
+            except BaseException:  # interrupted, perhaps for the second time
+                self._clear()
+                raise
+
+    def _begin(self) -> None:
+        """Make a fresh folder, and hold its lock."""
+        while self._lock is None:
+            folder = self._file.parent / f"{_prefix(self._file)}{secrets.token_hex(4)}"
+            self._folder = folder  # before it is there: it is removed whenever we are interrupted
+            folder.mkdir(0o700)
+            number = _lock(folder)
+            if number is not None and os.fstat(number).st_nlink:
+                self._lock = number
+            elif number is not None:  # another process took it for abandoned meanwhile
+                os.close(number)
+        self._layout = OciLayout(folder, durable=False)
+
+    def _clear(self) -> None:
+        self._layout = None
+        if self._folder is not None:
+            _remove(self._folder)
+        if self._lock is not None:
+            number, self._lock = self._lock, None
+            os.close(number)
 
     def has(self, repository: Repository, descriptor: Descriptor) -> bool:
         return self._collected(repository).has(_PLACE, descriptor)
@@ -218,9 +243,11 @@ class OciTarWriter:
         descriptor: Descriptor,
         pieces: Callable[[], Iterator[bytes]],
         near: Repository | None = None,  # noqa: ARG002  a tar has no neighbours
+        *,
+        is_absent: bool = False,
     ) -> None:
         with self._told():
-            self._collected(repository).put_blob(_PLACE, descriptor, pieces)
+            self._collected(repository).put_blob(_PLACE, descriptor, pieces, is_absent=is_absent)
 
     def put_manifest(self, repository: Repository, manifest: Blob, tag: str | None = None) -> None:
         with self._told():
@@ -272,17 +299,6 @@ def _exists(file: Path) -> UsageError:
 
 def _prefix(file: Path) -> str:
     return f".{file.name[:100]}.incomplete-"
-
-
-def _locked_folder(file: Path) -> tuple[Path, int]:
-    """A fresh folder beside a file, and the open folder that holds its lock."""
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=_prefix(file), dir=file.parent))
-        number = _lock(folder)
-        if number is not None and os.fstat(number).st_nlink:
-            return folder, number
-        if number is not None:  # another process took it for abandoned meanwhile
-            os.close(number)
 
 
 def _remove_abandoned(file: Path) -> None:

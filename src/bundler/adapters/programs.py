@@ -69,14 +69,15 @@ def run(
     folder: Path,
     seconds: float,
     max_output: int,
+    words_in: bytes = b"",
 ) -> Completed:
-    """Run a program with an empty standard input.
+    """Run a program; `words_in` are its standard input, whether it reads them or not.
 
     Raises TimeLimit, OutputLimit, and OSError where it cannot be started.
     """
     process = subprocess.Popen(
         arguments,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if words_in else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=folder,
@@ -89,6 +90,8 @@ def run(
     words = _Reader(process.stderr, MAX_WORDS, reads_on=True)
     output.start()
     words.start()
+    if process.stdin:
+        threading.Thread(target=_give, args=(process.stdin, words_in), daemon=True).start()
     ended = threading.Thread(target=process.wait, daemon=True)
     ended.start()
     is_late = True  # also when we are interrupted
@@ -107,6 +110,14 @@ def run(
     if output.overflowed:
         raise OutputLimit(f"wrote more than {max_output} bytes")
     return Completed(process.returncode, output.content, words.content.decode(errors="replace"))
+
+
+def _give(pipe: IO[bytes], words: bytes) -> None:
+    """Write all that is read; who does not read is killed at the time limit, which ends this."""
+    left = memoryview(words)
+    with suppress(OSError), pipe:
+        while left:
+            left = left[pipe.write(left) :]
 
 
 def _have_ended(*readers: _Reader) -> bool:

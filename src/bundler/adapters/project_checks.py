@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from bundler.adapters import project_layers
 from bundler.adapters import project_values as values
 from bundler.model.finding import Finding, json_pointer
 from bundler.model.image_tags import is_template
 from bundler.model.project import LibraryCycle, Lookup, Project
 from bundler.model.reference import ImageReference, InvalidReference, Repository
+from bundler.model.rules import RULES
 from bundler.ports import ObjectSchemas
 
 
@@ -24,6 +28,8 @@ def check(
     yield from _check_names(document)
     yield from _check_sources(document)
     yield from _check_releases(document)
+    yield from _check_rules("/rules", document)
+    yield from project_layers.check(document)
     for name, environment in document.get("environments", {}).items():
         version = environment.get("kubernetes")
         if version is not None and not object_schemas.known(str(version)):
@@ -35,16 +41,51 @@ def check(
         for pointer, declared in _namespaces(name, environment):
             if declared is None:
                 yield _finding(pointer, "no namespace", "give the environment or target one")
+        yield from _check_sources_of_objects(document, name, environment)
         yield from _check_without(document, name, environment)
+        yield from _check_rules(f"/environments/{name}/rules", environment)
+
+
+def _check_sources_of_objects(
+    document: Mapping[str, Any], name: str, environment: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """Every target needs an overlay or a chart; releases in one target need different names."""
+    base = f"/environments/{name}"
+    yield from _check_charts(document, f"{base}/helm", values.charts(environment.get("helm")))
+    for target, own in values.targets_of(environment).items():
+        pointer = values.pointer_of(name, target, environment)
+        own_charts = values.charts(own.get("helm"))
+        yield from _check_charts(document, f"{pointer}/helm", own_charts)
+        charts = own_charts or values.charts(environment.get("helm"))
+        if not charts and not own.get("kustomize", environment.get("kustomize")):
+            hint = "name an overlay folder under kustomize, or a chart under helm"
+            yield _finding(pointer, "has neither an overlay nor a chart", hint)
+        if own.get("values") and not charts:
+            yield _finding(f"{pointer}/values", "there is no chart that these values are for")
+
+
+def _check_charts(
+    document: Mapping[str, Any], pointer: str, charts: list[Mapping[str, Any]]
+) -> Iterator[Finding]:
+    names: set[str] = set()
+    for chart in charts:
+        name = values.release_name(chart)
+        if not _RELEASE_NAME.fullmatch(name):
+            yield _finding(pointer, f"{name!r} is no name of a release", "give one under release")
+        if name in names:
+            hint = "give each chart a name of its own under release"
+            yield _finding(pointer, f"two releases have the name {name}", hint)
+        names.add(name)
+        for service in chart.get("pins", {}):
+            if service not in document["services"]:
+                yield _finding(f"{pointer}/pins", f"no service {service!r}")
 
 
 def _namespaces(name: str, environment: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-    base = f"/environments/{name}"
     own = environment.get("namespace")
-    for target, settings in (environment.get("targets") or {}).items():
-        yield f"{base}/targets/{target}/namespace", (settings or {}).get("namespace", own)
-    if not environment.get("targets"):
-        yield f"{base}/namespace", own
+    for target, settings in values.targets_of(environment).items():
+        pointer = values.pointer_of(name, target, environment)
+        yield f"{pointer}/namespace", settings.get("namespace", own)
 
 
 def _check_without(
@@ -58,6 +99,12 @@ def _check_without(
         for service in services:
             if service not in document["services"]:
                 yield _finding(pointer, f"no service {service!r}")
+    for target, settings in values.targets_of(environment).items():
+        pointer = f"/environments/{name}/targets/{target}/with"
+        for service in settings.get("with", []):
+            if service not in environment.get("without", []):
+                hint = f"with takes back what environments.{name}.without leaves out"
+                yield _finding(pointer, f"{service!r} is not left out", hint)
 
 
 def _check_libraries(document: Mapping[str, Any]) -> Iterator[Finding]:
@@ -153,6 +200,7 @@ def _check_names(document: Mapping[str, Any]) -> Iterator[Finding]:
                 )
 
 
+_RELEASE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?")
 _OF_PATHS = ("uses", "ignore", "formerPaths", "strategy")
 
 
@@ -200,6 +248,18 @@ def _check_releases(document: Mapping[str, Any]) -> Iterator[Finding]:
             owner = owners.setdefault(pattern, role)
             if owner != role:
                 yield _finding(f"/branches/{role}", f"{pattern!r} is a {owner} branch already")
+
+
+def _check_rules(pointer: str, settings: Mapping[str, Any]) -> Iterator[Finding]:
+    for name in settings.get("rules", {}):
+        place = pointer + json_pointer(name)
+        rule = RULES.get(name)
+        if rule is None:
+            close = get_close_matches(name, RULES, n=1)
+            hint = f"did you mean {close[0]}?" if close else "docs/rules.md has all rules"
+            yield _finding(place, f"no rule {name!r}", hint)
+        elif rule.fixed:
+            yield _finding(place, f"rule {name} may not be changed", rule.fixed)
 
 
 def _finding(pointer: str, message: str, hint: str | None = None) -> Finding:

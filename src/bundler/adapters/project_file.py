@@ -7,25 +7,40 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bundler.adapters import project_checks, project_values
+from bundler.adapters import project_checks, project_layers, project_targets, project_values
+from bundler.adapters.project_targets import line_of
 from bundler.errors import ProjectFileInvalid
-from bundler.manifests import InvalidYaml, read_documents
+from bundler.manifests import InvalidYaml, line_numbers, read_documents
 from bundler.model.finding import Finding
 from bundler.model.project import PROJECT_FILE, Project
-from bundler.ports import DocumentSchemas, ObjectSchemas
+from bundler.ports import DocumentSchemas, ObjectSchemas, ReadTree
 
 
 def parse(
-    text: bytes, root: Path, schemas: DocumentSchemas, object_schemas: ObjectSchemas
+    text: bytes,
+    root: Path,
+    schemas: DocumentSchemas,
+    object_schemas: ObjectSchemas,
+    read: ReadTree | None = None,
 ) -> Project:
     """The project of a file's text; relative `ocidir://` paths start at `root`.
 
-    Raises ProjectFileInvalid with every finding.
+    What the file names in the same tree comes from `read`: targets and layers. Without it neither
+    is there, which is enough for a question about services alone. Raises ProjectFileInvalid with
+    every finding.
     """
     document = _document(text)
-    _raise_for(schemas.check("project", document))
-    _raise_for(project_checks.check(document, root, object_schemas))
-    return project_values.project(document, root)
+    _raise_for(schemas.check("project", document), text)
+    expanded = project_targets.expand(document, read, schemas)
+    document = expanded.document
+    found = project_checks.check(document, root, object_schemas)
+    _raise_for((*expanded.findings, *expanded.located(found)), text)
+    project = project_values.project(document, root)
+    if read is None:
+        return project
+    layered = project_layers.with_layers(project, document, read, schemas)
+    _raise_for(expanded.located(layered.findings), text)
+    return layered.project
 
 
 def _document(text: bytes) -> Mapping[str, Any]:
@@ -39,11 +54,21 @@ def _document(text: bytes) -> Mapping[str, Any]:
     return documents[0]
 
 
-def _raise_for(findings: Iterable[Finding]) -> None:
-    found = tuple(replace(finding, file=PROJECT_FILE) for finding in findings)
+def _raise_for(findings: Iterable[Finding], text: bytes) -> None:
+    """`text` is the project file's: a finding of it, or of no file, has the line there."""
+    found = tuple(findings)
+    lines = line_numbers(text) if found else {}
+    found = tuple(
+        finding
+        if finding.file not in (None, PROJECT_FILE)
+        else replace(finding, file=PROJECT_FILE, line=line_of(finding.pointer or "", lines))
+        for finding in found
+    )
     if found:
+        files = ", ".join(dict.fromkeys(str(finding.file) for finding in found))
         raise ProjectFileInvalid(
-            f"{PROJECT_FILE} has {len(found)} error{'s' if len(found) > 1 else ''}",
+            f"{files} {'have' if ', ' in files else 'has'} {len(found)} "
+            f"error{'s' if len(found) > 1 else ''}",
             hint="docs/project-file.md describes every key",
             findings=found,
         )

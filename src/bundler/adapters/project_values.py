@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bundler.model.project import (
     DEFAULT_TARGET,
@@ -12,17 +14,23 @@ from bundler.model.project import (
     Allowed,
     BranchRoles,
     Environment,
+    HelmRelease,
+    ImagePath,
     Library,
     Lookup,
     Migrations,
     OtherRepository,
+    Policy,
     Project,
     ReleaseRules,
     RevisionLabel,
     Service,
     Target,
+    ValuePaths,
 )
 from bundler.model.reference import Repository
+
+_SLASH = re.compile(r"/(?![^\[]*\])")
 
 
 def project(document: Mapping[str, Any], root: Path) -> Project:
@@ -32,7 +40,13 @@ def project(document: Mapping[str, Any], root: Path) -> Project:
     lookup = images.get("lookup", {})
     places = {images["registry"]: lookup} if isinstance(lookup, str) else lookup
     libraries = document.get("libraries", {})
-    environments = [_environment(n, e) for n, e in document.get("environments", {}).items()]
+    rules = document.get("rules", {})
+    schemas = document.get("schemas", ())
+    paths = image_paths(document)
+    environments = [
+        replace(_environment(n, e, rules, schemas), image_paths=(*paths, *image_paths(e)))
+        for n, e in document.get("environments", {}).items()
+    ]
     roles = branch_roles(document)
     allowed, denied = _external(images)
     return Project(
@@ -82,10 +96,10 @@ def repository(text: str, root: Path) -> Repository:
 
 def _paths(settings: Mapping[str, Any]) -> tuple[str, ...]:
     paths = settings.get("paths", [settings["path"]] if "path" in settings else [])
-    return tuple(map(_path, paths))
+    return tuple(map(path, paths))
 
 
-def _path(text: str) -> str:
+def path(text: str) -> str:
     return text.removeprefix("./").rstrip("/") or "."
 
 
@@ -117,8 +131,8 @@ def service(name: str, settings: Mapping[str, Any], document: Mapping[str, Any])
         frozenset(settings.get("names", ())),
         _migrations(settings.get("migrations")),
         ignore=(*document.get("ignore", ()), *settings.get("ignore", ())),
-        former_paths=tuple(map(_path, settings.get("formerPaths", ()))),
-        submodule=_path(submodule) if submodule else None,
+        former_paths=tuple(map(path, settings.get("formerPaths", ()))),
+        submodule=path(submodule) if submodule else None,
         repository=OtherRepository(url, settings.get("ref")) if url else None,
         platforms=tuple(settings.get("platforms", images.get("platforms", ()))),
         strategy=settings.get("strategy", "last-change"),
@@ -131,26 +145,123 @@ def _migrations(settings: Mapping[str, Any] | None) -> Migrations | None:
     return Migrations(_paths(settings), settings.get("job"), settings.get("reversible", False))
 
 
-def _environment(name: str, settings: Mapping[str, Any]) -> Environment:
-    targets = settings.get("targets") or {DEFAULT_TARGET: {}}
+def _environment(
+    name: str, settings: Mapping[str, Any], rules: Mapping[str, Policy], schemas: Iterable[str]
+) -> Environment:
     allow = settings.get("allow", {})
     return Environment(
         name,
         tuple(
-            _target(target, own or {}, settings)
-            for target, own in targets.items()
-            if not (own or {}).get("disabled", False)
+            _target(target, own, settings)
+            for target, own in targets_of(settings).items()
+            if not own.get("disabled", False)
         ),
         settings.get("protected", True),
         str(settings["kubernetes"]) if "kubernetes" in settings else None,
-        Allowed(frozenset(allow.get("namespaces", ())), frozenset(allow.get("clusterScoped", ()))),
+        Allowed(
+            frozenset(allow.get("namespaces", ())),
+            frozenset(allow.get("clusterScoped", ())),
+            frozenset(allow.get("secrets", ())),
+        ),
+        {**rules, **settings.get("rules", {})},
+        tuple(dict.fromkeys(map(path, (*schemas, *settings.get("schemas", ()))))),
     )
 
 
+def image_paths(settings: Mapping[str, Any]) -> tuple[ImagePath, ...]:
+    """What `crdImages` says."""
+    return tuple(
+        ImagePath(each["kind"], image_steps(each["path"]), each.get("group"), each.get("name"))
+        for each in settings.get("crdImages", ())
+    )
+
+
+def image_steps(text: str) -> tuple[str, ...]:
+    """The steps of a path: `/` between them, but not in brackets; `~1` is a `/` in a key."""
+    return tuple(step.replace("~1", "/") for step in _SLASH.split(text))
+
+
+def targets_of(environment: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """The targets that an environment declares, or the one that it has without a declaration."""
+    if "targets" in environment or "targetsFrom" in environment:
+        return {name: own or {} for name, own in environment.get("targets", {}).items()}
+    return {DEFAULT_TARGET: {}}
+
+
+class Place(NamedTuple):
+    """Where a target is declared, and what decides about its layers."""
+
+    pointer: str
+    """An environment without targets stands for its only one."""
+    environment: str
+    target: str
+    type: str | None
+    cluster: str | None
+    namespace: str | None
+
+
+def places_of_targets(document: Mapping[str, Any], *, disabled: bool = False) -> Iterator[Place]:
+    """Every target; also those that are disabled, if asked for."""
+    for name, settings in document.get("environments", {}).items():
+        for target, own in targets_of(settings).items():
+            if disabled or not own.get("disabled", False):
+                yield Place(
+                    pointer_of(name, target, settings),
+                    name,
+                    target,
+                    own.get("type", settings.get("type")),
+                    own.get("cluster"),
+                    own.get("namespace", settings.get("namespace")),
+                )
+
+
+def pointer_of(environment: str, target: str, settings: Mapping[str, Any]) -> str:
+    pointer = f"/environments/{environment}"
+    return f"{pointer}/targets/{target}" if settings.get("targets") else pointer
+
+
 def _target(name: str, own: Mapping[str, Any], environment: Mapping[str, Any]) -> Target:
+    overlay = own.get("kustomize", environment.get("kustomize"))
+    more_values = tuple(map(path, own.get("values", ())))
     return Target(
         name,
         own.get("namespace", environment.get("namespace", "")),
-        _path(own.get("kustomize", environment.get("kustomize", ""))),
-        frozenset((*environment.get("without", ()), *own.get("without", ()))),
+        path(overlay) if overlay else None,
+        frozenset(environment.get("without", ())) - frozenset(own.get("with", ()))
+        | frozenset(own.get("without", ())),
+        tuple(
+            helm_release(chart, more_values)
+            for chart in charts(own.get("helm", environment.get("helm")))
+        ),
+        type=own.get("type", environment.get("type")),
+        cluster=own.get("cluster"),
+    )
+
+
+def charts(given: Mapping[str, Any] | list[Mapping[str, Any]] | None) -> list[Mapping[str, Any]]:
+    """What `helm` says: one chart, or several."""
+    if given is None:
+        return []
+    return given if isinstance(given, list) else [given]
+
+
+def release_name(chart: Mapping[str, Any]) -> str:
+    """The name that is given, or the last part of the chart's path."""
+    return str(chart.get("release") or path(chart["chart"]).rpartition("/")[2])
+
+
+def helm_release(chart: Mapping[str, Any], more_values: tuple[str, ...]) -> HelmRelease:
+    return HelmRelease(
+        path(chart["chart"]),
+        release_name(chart),
+        (*map(path, chart.get("values", ())), *more_values),
+        {service: _value_paths(given) for service, given in chart.get("pins", {}).items()},
+        tuple(chart.get("apiVersions", ())),
+    )
+
+
+def _value_paths(given: Any) -> tuple[ValuePaths, ...]:
+    several = given if isinstance(given, list) else [given]
+    return tuple(
+        ValuePaths(found=each) if isinstance(each, str) else ValuePaths(**each) for each in several
     )

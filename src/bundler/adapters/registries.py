@@ -60,6 +60,9 @@ class Registries:
     def manifest(self, repository: Repository, digest: Digest) -> bytes:
         return self._source(repository).manifest(repository, digest)
 
+    def tagged(self, repository: Repository, tag: str) -> tuple[Digest, bytes] | None:
+        return self._source(repository).tagged(repository, tag)
+
     def blob(self, repository: Repository, descriptor: Descriptor) -> bytes:
         return self._source(repository).blob(repository, descriptor)
 
@@ -71,8 +74,10 @@ class Registries:
     def push(self, repository: Repository, artifact: Artifact) -> None:
         self._place(repository).push(repository, artifact)
 
-    def tag(self, repository: Repository, artifact: Artifact, tag: str) -> None:
-        self._place(repository).tag(repository, artifact, tag)
+    def tag(
+        self, repository: Repository, artifact: Artifact, tag: str, replaces: Digest | None = None
+    ) -> None:
+        self._place(repository).tag(repository, artifact, tag, replaces)
 
     def has(self, repository: Repository, descriptor: Descriptor) -> bool:
         return self._place(repository).has(repository, descriptor)
@@ -83,8 +88,10 @@ class Registries:
         descriptor: Descriptor,
         pieces: Callable[[], Iterator[bytes]],
         near: Repository | None = None,
+        *,
+        is_absent: bool = False,
     ) -> None:
-        self._place(repository).put_blob(repository, descriptor, pieces, near)
+        self._place(repository).put_blob(repository, descriptor, pieces, near, is_absent=is_absent)
 
     def put_manifest(self, repository: Repository, manifest: Blob, tag: str | None = None) -> None:
         self._place(repository).put_manifest(repository, manifest, tag)

@@ -104,6 +104,9 @@ def _for_oras(answer: Response) -> requests.Response:
 
 
 def _is_tag_list(response: Response) -> bool:
+    """Whether it is one, if an empty one (`null` of Docker's); any web server answers an object."""
     answer = read_answer(response)
-    tags = answer.get("tags", []) if isinstance(answer, dict) else ""
-    return tags is None or (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags))
+    if not isinstance(answer, dict) or "tags" not in answer:
+        return False
+    tags = answer["tags"] if answer["tags"] is not None else []
+    return isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)

@@ -29,6 +29,7 @@ from urllib3.util import Retry, Timeout, make_headers
 
 from bundler import __version__
 from bundler.adapters.registry_certificates import Certificates
+from bundler.adapters.registry_deadlines import TooLong, TooSlow, timed_pools
 from bundler.adapters.registry_patience import Broken, Patience, Unconnected
 from bundler.adapters.registry_urls import DEFAULT_PORTS, Origin, host_name
 from bundler.errors import BundlerError, CouldNotCheck, Unreachable
@@ -63,6 +64,7 @@ class Connections:
         """`connections` are kept for each origin."""
         self._timeout = Timeout(connect=patience.connect, read=patience.read)
         self._connections = connections
+        self._pools = timed_pools(patience.answer)
         self._ways: dict[Origin, _Way] = {}
         self._lock = threading.Lock()
         self._certificates = certificates or Certificates.from_environment()
@@ -111,6 +113,7 @@ class Connections:
                 direct = urllib3.PoolManager(
                     maxsize=self._connections, blocksize=_UPLOAD_PIECE, ssl_context=trust
                 )
+                direct.pool_classes_by_scheme = self._pools
                 return _Way(direct.connection_from_host(host, port, scheme), takes_urls=False)
             headers = make_headers(proxy_basic_auth=proxy.userinfo) if proxy.userinfo else None
             is_secret = proxy.url.startswith("https:")
@@ -122,6 +125,7 @@ class Connections:
                 blocksize=_UPLOAD_PIECE,
                 ssl_context=trust,
             )
+            through.pool_classes_by_scheme = self._pools
             return _Way(through, takes_urls=True)
 
 
@@ -223,6 +227,8 @@ def _translation(host: str, error: Exception) -> BundlerError:
 def _broken(host: str, error: Exception, causes: list[BaseException]) -> Broken:
     if isinstance(error, ProxyError):
         return Broken(host, "is behind a proxy that does not let us through", "check $HTTPS_PROXY")
+    if ours := next((cause for cause in causes if isinstance(cause, (TooSlow, TooLong))), None):
+        return Broken(host, ours.words)
     words = next((words for cause in causes if (words := _words(cause))), "connection broken")
     if isinstance(error, ConnectTimeoutError) and not isinstance(error, NewConnectionError):
         return Unconnected(host, "does not answer: no connection in time")

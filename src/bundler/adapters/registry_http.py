@@ -68,23 +68,14 @@ class Stream:
     It takes none of its host's places: who copies within one host waits for itself otherwise.
     """
 
-    def __init__(
-        self, answer: urllib3.BaseHTTPResponse, origin: Origin, patience: Patience
-    ) -> None:
+    def __init__(self, answer: urllib3.BaseHTTPResponse, origin: Origin) -> None:
         self._answer = answer
         self._origin = origin
-        self._patience = patience
         self._is_read = False
 
     def pieces(self) -> Iterator[bytes]:
         """Pieces of any size. Raises Broken, also for less than 1 MiB in `patience.answer`."""
-        deadline, received = time.monotonic() + self._patience.answer, 0
         while piece := self._piece():
-            received += len(piece)
-            if time.monotonic() > deadline:
-                raise Broken(host_name(self._origin), "answers too slowly")
-            if received >= _STREAM_PIECE:
-                deadline, received = time.monotonic() + self._patience.answer, 0
             yield piece
         self._is_read = True
 
@@ -188,7 +179,7 @@ class RegistryHttp:
             give_back(answer, is_read=False)
             raise Broken(host_name(origin), "does not end its answer's headers")
         if request.streamed and answer.status < 300:
-            stream = Stream(answer, origin, self.patience)
+            stream = Stream(answer, origin)
             return Response(request, answer.status, answer.headers, b"", stream)
         is_read = False
         try:

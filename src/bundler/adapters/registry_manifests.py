@@ -28,6 +28,8 @@ MANIFEST_TYPES = (MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX)
 ACCEPT = ", ".join(MANIFEST_TYPES)
 PART_ATTEMPTS = 3
 _UNKNOWN_PART = "MANIFEST_BLOB_UNKNOWN"
+_API_VERSION = "Docker-Distribution-Api-Version"
+"""A header that registries alone send, many of them with every answer."""
 
 
 def resolved(api: RegistryApi, repository: Repository, reference: str | Digest) -> Digest | None:
@@ -57,6 +59,19 @@ def described(
     return _described_by_content(api, url, repository, reference)
 
 
+def tagged(api: RegistryApi, repository: Repository, tag: str) -> tuple[Digest, bytes] | None:
+    """What `bundler.ports.ArtifactReader.tagged` says."""
+    response = api.ask(_url(api, repository, tag), headers={"Accept": f"{ACCEPT}, */*"})
+    if api.is_missing(response):
+        return None
+    api.expect(response, HTTPStatus.OK)
+    if digest := sent_digest(response):
+        verified(f"{repository}:{tag}", digest, response.content)
+        _check_type(f"{repository}:{tag}", response)
+        return digest, response.content
+    return _read(api, repository, tag, response).digest, response.content
+
+
 def content(
     api: RegistryApi, url: str, repository: Repository, digest: Digest, limit: int
 ) -> bytes:
@@ -68,7 +83,9 @@ def content(
     if api.is_missing(response):
         raise NotFound(f"{repository}@{digest} is not there")
     api.expect(response, HTTPStatus.OK)
-    return verified(str(repository), digest, response.content)
+    verified(str(repository), digest, response.content)
+    _check_type(f"{repository}@{digest}", response)
+    return response.content
 
 
 def put(
@@ -124,15 +141,20 @@ def put_by_digest(api: RegistryApi, repository: Repository, manifest: Blob) -> N
 def _asked(
     api: RegistryApi, repository: Repository, reference: str | Digest
 ) -> tuple[Response, str]:
+    url = _url(api, repository, reference)
+    return api.ask(url, "HEAD", headers={"Accept": ACCEPT}), url
+
+
+def _url(api: RegistryApi, repository: Repository, reference: str | Digest) -> str:
     if isinstance(reference, str) and not is_tag(reference):
         raise UsageError(f"{reference!r} is not a tag of an OCI image")
-    url = api.manifest_url(repository.name, str(reference))
-    return api.ask(url, "HEAD", headers={"Accept": ACCEPT}), url
+    return api.manifest_url(repository.name, str(reference))
 
 
 def _is_absent(api: RegistryApi, response: Response) -> bool:
     """Whether it is known to be absent; False where only the content can tell more."""
-    if response.status == HTTPStatus.NOT_FOUND and api.speaks_registry:
+    is_registry = api.speaks_registry or _API_VERSION in response.headers
+    if response.status == HTTPStatus.NOT_FOUND and is_registry:
         return True
     api.expect(response, HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
     return False
@@ -153,6 +175,13 @@ def _described_by_content(
     if api.is_missing(response):
         return None
     api.expect(response, HTTPStatus.OK)
+    return _read(api, repository, reference, response)
+
+
+def _read(
+    api: RegistryApi, repository: Repository, reference: str | Digest, response: Response
+) -> Descriptor:
+    """What an answer's content says, and whether that is a manifest at all."""
     place = f"{repository}{'@' if isinstance(reference, Digest) else ':'}{reference}"
     manifest = read_answer(response)
     if not isinstance(manifest, dict) or manifest.get("schemaVersion") != 2:
@@ -169,6 +198,14 @@ def _described_by_content(
 
 def _media_type(response: Response) -> str:
     return response.headers.get("Content-Type", "").partition(";")[0].strip()
+
+
+def _check_type(place: str, response: Response) -> None:
+    """Raises VerificationFailed for a manifest that is sent as another kind than it says."""
+    if _media_type(response) in MANIFEST_TYPES:
+        document = read_answer(response)
+        named = document.get("mediaType") if isinstance(document, dict) else None
+        _agreed_type(place, _media_type(response), named)
 
 
 def _agreed_type(place: str, sent: str, named: object) -> str:

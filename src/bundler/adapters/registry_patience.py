@@ -27,9 +27,9 @@ class Patience:
 
     connect: float = 5
     read: float = 30
-    """Between two pieces of an answer."""
+    """Between two pieces of an answer, and until its headers have ended."""
     answer: float = 600
-    """For a whole answer."""
+    """For the body of an answer; for each MiB of it where it is streamed."""
     attempts: int = 5
     retrying: float = 90
     """No attempt starts later than this after the first one."""

@@ -16,13 +16,20 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
-from bundler.adapters.manifest_parts import parse_manifest_parts
-from bundler.adapters.registry_api import RegistryApi, error_codes, read_answer
+from bundler.adapters.registry_api import (
+    RegistryApi,
+    error_codes,
+    read_answer,
+    sent_digest,
+    verified,
+)
 from bundler.adapters.registry_http import Response
 from bundler.adapters.registry_manifests import ACCEPT, MANIFEST_TYPES, is_stored, put
-from bundler.adapters.registry_urls import joined, origin_of
-from bundler.errors import BundlerError, CouldNotCheck
+from bundler.adapters.registry_urls import host_of, joined, origin_of
+from bundler.errors import BundlerError, CouldNotCheck, VerificationFailed
+from bundler.manifests import read_json
 from bundler.model.artifact import INDEX, Blob, Descriptor
+from bundler.model.manifest_parts import manifest_parts
 from bundler.model.reference import Digest, Repository
 
 MAX_REFERRERS = 1_000
@@ -44,7 +51,7 @@ def fallback_tag(subject: Digest) -> str:
 def subject_of(manifest: Blob) -> Digest | None:
     """What a manifest refers to; None where it does not, or makes no sense."""
     try:
-        return parse_manifest_parts(manifest.content).subject
+        return manifest_parts(read_json(manifest.content)).subject
     except ValueError:
         return None
 
@@ -63,7 +70,7 @@ def listed(entries: Iterable[object], subject: Digest) -> tuple[Descriptor, ...]
 
 def entry_of(manifest: Blob) -> dict[str, object]:
     """A referrer as an index of referrers has it: with its kind and annotations."""
-    parts = parse_manifest_parts(manifest.content)
+    parts = manifest_parts(read_json(manifest.content))
     entry = replace(manifest.descriptor, annotations=parts.annotations).as_dict()
     return entry | ({"artifactType": parts.artifact_type} if parts.artifact_type else {})
 
@@ -133,13 +140,23 @@ class Referrers:
     # --- the tag ---
 
     def _fallback(self, repository: Repository, subject: Digest) -> object:
-        """The document under the fallback tag; None where there is none."""
-        api = self._api
-        url = api.manifest_url(repository.name, fallback_tag(subject))
-        response = api.ask(url, headers={"Accept": ACCEPT})
+        """The document under the fallback tag; None where there is none.
+
+        Junk is an empty list; what comes damaged, twice, is not. Raises VerificationFailed.
+        """
+        try:
+            return self._fallback_once(repository, subject)
+        except VerificationFailed:
+            return self._fallback_once(repository, subject)
+
+    def _fallback_once(self, repository: Repository, subject: Digest) -> object:
+        api, tag = self._api, fallback_tag(subject)
+        response = api.ask(api.manifest_url(repository.name, tag), headers={"Accept": ACCEPT})
         if api.is_missing(response):
             return None
         api.expect(response, HTTPStatus.OK)
+        if digest := sent_digest(response):
+            verified(f"{repository}:{tag}", digest, response.content)
         return read_answer(response) or {}
 
     def _keep_by_tag(self, repository: Repository, manifest: Blob, subject: Digest) -> None:
@@ -169,7 +186,10 @@ def _page(response: Response) -> list[object] | None:
     if response.status != HTTPStatus.OK or media_type != INDEX:
         return None
     document = read_answer(response)
-    return _entries(document) if isinstance(document, dict) else None
+    if not isinstance(document, dict):
+        host = host_of(response.request.url)
+        raise CouldNotCheck(f"{host} answers with a list of referrers that is damaged")
+    return _entries(document)
 
 
 def _entries(index: Mapping[str, Any]) -> list[object]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http import HTTPStatus
 
 from bundler.adapters.registry_api import RegistryApi, error_codes
@@ -16,7 +17,7 @@ from bundler.adapters.registry_http import TRANSIENT, Response
 from bundler.adapters.registry_patience import Broken
 from bundler.adapters.registry_sources import BlobSource, SourceFailed
 from bundler.adapters.registry_urls import joined
-from bundler.errors import AccessRefused, VerificationFailed
+from bundler.errors import AccessRefused, BundlerError, VerificationFailed
 from bundler.model.artifact import Descriptor
 from bundler.model.reference import Digest
 
@@ -44,38 +45,44 @@ class BlobUploads:
         descriptor: Descriptor,
         pieces: Callable[[], Iterator[bytes]],
         near: str | None = None,
+        *,
+        is_absent: bool = False,
     ) -> None:
         """Send a blob unless it is there; `near` is a repository of this host that has it.
 
-        What comes damaged out of `pieces` is asked for once more.
+        Whether it is there is not asked where that `is_absent` is known, nor before a mount, which
+        succeeds then too. What comes damaged out of `pieces` is asked for once more.
         """
         source = BlobSource(f"{self._api.host}/{name}@{descriptor.digest}", descriptor, pieces)
         try:
             try:
-                self._put(name, source, near)
+                self._put(name, source, near, is_absent)
             except SourceFailed as failed:
                 if not isinstance(failed.error, VerificationFailed):
                     raise
-                self._put(name, source, near)
+                self._put(name, source, near, is_absent=False)
         except SourceFailed as failed:
             raise failed.error from None
         finally:
             source.close()
 
-    def _put(self, name: str, source: BlobSource, near: str | None) -> None:
+    def _put(self, name: str, source: BlobSource, near: str | None, is_absent: bool) -> None:
         api, patience = self._api, self._api.http.patience
-        blob_url = api.blob_url(name, source.digest)
         is_whole = source.size <= self._chunk_bytes
         for attempt in range(patience.attempts):
-            if api.exists(blob_url):
+            if attempt:
+                near, is_absent = None, False
+            if near is None and not is_absent and self._is_there(name, source.digest):
                 return
             is_last = attempt + 1 == patience.attempts
             try:
-                response = self._send(name, source, None if attempt else near, is_whole)
+                response = self._send(name, source, near, is_absent, is_whole)
             except Broken:
                 if is_last:
                     raise
             else:
+                if response is None:
+                    return
                 refuses_chunks = _refuses_chunks(response)
                 if is_last or not (_is_lost(response) or refuses_chunks):
                     api.expect(response, HTTPStatus.CREATED)
@@ -84,8 +91,13 @@ class BlobUploads:
             is_whole = is_whole or attempt + 1 >= _CHUNKED_ATTEMPTS
             time.sleep(patience.pause(attempt, None))
 
-    def _send(self, name: str, source: BlobSource, near: str | None, is_whole: bool) -> Response:
-        """The last answer of one upload session; 201 if the blob is there now."""
+    def _is_there(self, name: str, digest: Digest) -> bool:
+        return self._api.exists(self._api.blob_url(name, digest))
+
+    def _send(
+        self, name: str, source: BlobSource, near: str | None, is_absent: bool, is_whole: bool
+    ) -> Response | None:
+        """The last answer of one upload session, 201 if the blob is there now; None if it was."""
         response = self._session(name, source.digest, near)
         location = response.headers.get("Location")
         if response.status == HTTPStatus.CREATED or not location:
@@ -93,6 +105,10 @@ class BlobUploads:
             return response
         # Not parsed and written again: it may be signed as it is.
         session = joined(response.request.url, location)
+        if near is not None and not is_absent and self._is_there(name, source.digest):
+            with suppress(BundlerError):  # a session that is not wanted ends by itself too
+                self._api.ask(session, "DELETE", repeatable=False)
+            return None
         if not is_whole:
             step = max(self._chunk_bytes, _number(response.headers.get("OCI-Chunk-Min-Length")))
             return self._send_chunks(session, source, step)

@@ -30,6 +30,8 @@ COMMANDS = {
     "affected": "What a push must build.",
     "resolve": "Which image each service of a release has, and why.",
     "render": "What a release would install, as YAML.",
+    "explain": "Where a value of a target comes from.",
+    "who-uses": "What refers to a ConfigMap or Secret.",
     "validate": "Whether a release would be accepted; every finding.",
     "publish": "From a release tag to a version in the deploy registry.",
     "list": "What is published.",
@@ -56,8 +58,9 @@ def program(names: Iterable[str] = COMMANDS) -> typer.Typer:
         callback=_program,
     )
     for name in names:
-        module = import_module(f"bundler.cli.{name}")
-        function = getattr(module, name, None) or getattr(module, f"{name}_")
+        module_name = name.replace("-", "_")
+        module = import_module(f"bundler.cli.{module_name}")
+        function = getattr(module, module_name, None) or getattr(module, f"{module_name}_")
         app.command(name, short_help=COMMANDS[name])(function)
     return app
 

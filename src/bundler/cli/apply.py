@@ -10,6 +10,8 @@ import typer
 
 from bundler.cli import connections, deployments, options, output, wiring
 from bundler.cli.connections import ConnectionFlags
+from bundler.cli.results import migration_lines
+from bundler.deploy.decrypt import with_secrets
 from bundler.deploy.flow import apply_to_target
 from bundler.deploy.images import with_image_registry
 from bundler.deploy.pull import pull
@@ -23,8 +25,6 @@ from bundler.model.connection import Destination
 from bundler.model.reference import InvalidReference
 from bundler.model.relocation import ImageRegistry
 from bundler.ports import DeployTarget
-
-MAX_REASON = 1000
 
 
 def apply(
@@ -58,6 +58,7 @@ def apply(
     reason: Annotated[
         str | None, typer.Option("--reason", help="Why, for the record; asked for with a file.")
     ] = None,
+    sops: options.Sops = None,
     deploy_registry: options.DeployRegistry = None,
     plain_http: options.PlainHttp = False,
     _: options.OutputFormat = output.Format.text,
@@ -76,6 +77,8 @@ def apply(
     reader = wiring.artifact_registry(plain_http)
     bundle = verify(pull(reader, found, wiring.document_schemas()))
     destinations = _destinations(bundle, environment, target)
+    for line in migration_lines(cast("dict[str, Any]", bundle.release.value)):
+        output.note(line)
     flags = ConnectionFlags(context, kubeconfig, directory, targets, state_namespace)
     if not dry_run:
         reason = _reason(reason, bundle, environment, yes)
@@ -90,6 +93,8 @@ def apply(
 
     runner = wiring.runner(agreed, deployments.ProgressLines(), Limits(timeout=timeout), reason)
     with connections.connected(flags, destinations, lock_timeout) as opened:
+        by_name = {each.target: to for each, to in zip(destinations, opened, strict=True)}
+        bundle = with_secrets(bundle, environment, by_name, wiring.decrypter(sops))
         results = _apply_all(
             bundle, list(zip(destinations, opened, strict=True)), runner, dry_run, state_namespace
         )
@@ -126,28 +131,19 @@ def _apply_all(
 def _reason(given: str | None, bundle: VerifiedBundle, environment: str, yes: bool) -> str | None:
     """Why it is applied; who applies from a file goes past the usual way and is asked."""
     if given is not None:
-        return _one_line(given)
+        return options.one_line(given)
     if bundle.reference.repository.scheme != "ocitar":
         return None
     release = cast("dict[str, Any]", bundle.release.value)
     is_protected = release["environments"][environment]["protected"]
     if sys.stdin.isatty() and (is_protected or not yes):
-        return _one_line(typer.prompt("Why is it applied from a file?", err=True))
+        return options.one_line(typer.prompt("Why is it applied from a file?", err=True))
     if is_protected:
         raise ConfirmationNeeded(
             f"{environment} is protected: why is it applied from a file?",
             hint="--reason TEXT says so; it is recorded",
         )
     return None
-
-
-def _one_line(reason: str) -> str:
-    words = " ".join(reason.split())
-    if not 0 < len(words) <= MAX_REASON:
-        raise UsageError(
-            f"a reason of {len(words)} characters", hint=f"say why in 1 to {MAX_REASON}"
-        )
-    return words
 
 
 def _mapped(bundle: VerifiedBundle, image_registry: str, environment: str) -> VerifiedBundle:

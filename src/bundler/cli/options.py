@@ -11,6 +11,7 @@ import typer
 from bundler.cli.output import FORMAT, Format
 from bundler.errors import UsageError
 
+MAX_REASON = 1000
 _NUMBER = r"\d+(?:\.\d+)?"
 _DURATION = re.compile(
     rf"(?P<plain>{_NUMBER})|(?:(?P<h>{_NUMBER})h)?(?:(?P<m>{_NUMBER})m)?(?:(?P<s>{_NUMBER})s)?"
@@ -18,6 +19,12 @@ _DURATION = re.compile(
 
 
 def _remember_format(value: Format) -> Format:
+    if value is Format.sarif:
+        raise UsageError("only validate and publish answer in SARIF", hint="use -o json")
+    return _remember_any_format(value)
+
+
+def _remember_any_format(value: Format) -> Format:
     FORMAT.set(value)
     return value
 
@@ -33,14 +40,38 @@ def seconds(text: str | float) -> float:
     return hours * 3600 + minutes * 60 + seconds
 
 
+def one_line(reason: str) -> str:
+    """A reason as it is recorded. Raises UsageError for none, and for a very long one."""
+    words = " ".join(reason.split())
+    if not 0 < len(words) <= MAX_REASON:
+        raise UsageError(
+            f"a reason of {len(words)} characters", hint=f"say why in 1 to {MAX_REASON}"
+        )
+    if any("\ud800" <= character <= "\udfff" for character in words):
+        raise UsageError("the reason is not UTF-8", hint="say it in the terminal's own encoding")
+    return words
+
+
 OutputFormat = Annotated[
     Format,
     typer.Option(
         "--output",
         "-o",
         envvar="BUNDLER_OUTPUT",
+        metavar="<text|json|yaml>",
         help="How to print the result.",
         callback=_remember_format,
+        is_eager=True,
+    ),
+]
+FindingsFormat = Annotated[
+    Format,
+    typer.Option(
+        "--output",
+        "-o",
+        envvar="BUNDLER_OUTPUT",
+        help="How to print the result; as SARIF, its findings.",
+        callback=_remember_any_format,
         is_eager=True,
     ),
 ]
@@ -53,6 +84,10 @@ TagArgument = Annotated[
     typer.Argument(
         metavar="[TAG]", help="The release's git tag; in CI the pipeline's own tag by default."
     ),
+]
+TagOption = Annotated[
+    str | None,
+    typer.Option("--tag", help="The release's git tag; in CI the pipeline's own tag by default."),
 ]
 DeployRegistry = Annotated[
     str | None,
@@ -88,6 +123,18 @@ Kustomize = Annotated[
         "--kustomize",
         envvar="BUNDLER_KUSTOMIZE",
         help="The kustomize program; from PATH by default.",
+    ),
+]
+Sops = Annotated[
+    str | None,
+    typer.Option("--sops", envvar="BUNDLER_SOPS", help="The sops program; from PATH by default."),
+]
+Helm = Annotated[
+    str | None,
+    typer.Option(
+        "--helm",
+        envvar="BUNDLER_HELM",
+        help="The helm program; from PATH by default.",
     ),
 ]
 ReferenceArgument = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ from typing import Any, TextIO
 from bundler.errors import BundlerError
 from bundler.model.finding import Finding
 
+_MANY = 10
 _COLOURS = {"red": "31", "yellow": "33", "green": "32", "dim": "2", "bold": "1"}
 
 
@@ -23,18 +25,34 @@ class Format(StrEnum):
     text = "text"
     json = "json"
     yaml = "yaml"
+    sarif = "sarif"
+    """For the commands that are about findings; docs/rules.md."""
 
 
 FORMAT: ContextVar[Format] = ContextVar("format", default=Format.text)
 """Set when the option is parsed, so that errors come in the format that was asked for."""
 
 
-def show(result: Any, text: Iterable[str]) -> None:
-    """Print a result: as a value for machines, or as lines for people."""
+def show(result: Any, text: Iterable[str], findings: Iterable[Finding] = ()) -> None:
+    """Print a result: as a value for machines, or as lines for people.
+
+    As SARIF it is the findings alone, and the lines stand aside.
+    """
+    lines = (printable(line) for line in text)
     if FORMAT.get() is Format.text:
-        write("".join(f"{printable(line)}\n" for line in text))
+        write("".join(f"{line}\n" for line in lines))
+    elif FORMAT.get() is Format.sarif:
+        for line in lines:
+            note(line)
+        _write_sarif(findings)
     else:
         show_value(result)
+
+
+def _write_sarif(findings: Iterable[Finding], error: BundlerError | None = None) -> None:
+    from bundler.cli.sarif import log
+
+    write(json.dumps(log(findings, error), indent=2, ensure_ascii=False) + "\n")
 
 
 def show_value(value: Any) -> None:
@@ -117,7 +135,9 @@ class Counter:
 
 def show_error(error: BundlerError) -> None:
     """An error with all its findings: text on stderr, or a value on stdout."""
-    if FORMAT.get() is not Format.text:
+    if FORMAT.get() is Format.sarif:
+        _write_sarif(error.findings, error)
+    elif FORMAT.get() is not Format.text:
         show_value({"error": error_value(error)})
         return
     note(f"{coloured('error', 'red')}: {printable(error.message)}")
@@ -136,13 +156,26 @@ def error_value(error: BundlerError) -> dict[str, Any]:
 
 
 def show_findings(findings: Iterable[Finding]) -> None:
+    """All of them, errors first, each rule's together, and a count where they are many."""
     told: set[str] = set()
-    for finding in sorted(findings, key=lambda finding: finding.severity != "error"):
+    in_order = sorted(findings, key=_order)
+    for finding in in_order:
         mark = coloured("✗", "red") if finding.severity == "error" else coloured("!", "yellow")
         note(f"  {mark} {printable(str(finding))}  [{finding.rule}]")
         if finding.hint and finding.hint not in told:
             note(f"      {coloured(printable(finding.hint), 'dim')}")
             told.add(finding.hint)
+
+    if len(in_order) > _MANY:
+        rules = collections.Counter(finding.rule for finding in in_order)
+        counts = ", ".join(f"{count} {rule}" for rule, count in rules.items())
+        note(f"  {len(in_order)} findings: {counts}")
+
+
+def _order(finding: Finding) -> tuple[bool, str, str, str]:
+    """Within a place they stay as they were found, which is the document's order."""
+    environment, place = finding.environment or "", finding.object or finding.file or ""
+    return finding.severity != "error", finding.rule, environment, place
 
 
 def table(rows: Sequence[Sequence[object]], heads: Sequence[str] = ()) -> list[str]:

@@ -9,7 +9,7 @@ import typer
 
 from bundler.cli import options, output, wiring
 from bundler.deploy.pull import pull as pull_bundle
-from bundler.deploy.verify import verify
+from bundler.deploy.verify import verified_files
 
 
 def pull(
@@ -27,15 +27,14 @@ def pull(
         wiring.artifact_reference(reference, deploy_registry),
         wiring.document_schemas(),
     )
-    bundle = verify(pulled)
-    files = {**bundle.files, "release.json": bundle.release.content}
+    files = {**verified_files(pulled), "release.json": pulled.release.content}
     wiring.write_tree(directory, files)
     output.show(
         {
-            "reference": str(bundle.reference),
-            "digest": str(bundle.digest),
+            "reference": str(pulled.manifest.reference),
+            "digest": str(pulled.manifest.digest),
             "directory": str(directory),
             "files": sorted(files),
         },
-        [f"pulled {bundle.reference} into {directory}: {len(files)} files"],
+        [f"pulled {pulled.manifest.reference} into {directory}: {len(files)} files"],
     )

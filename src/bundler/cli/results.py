@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bundler.bundles import Listed
-from bundler.cli.output import short, table
+from bundler.cli.output import printable, short, table
 from bundler.model.commits import CommitSummary
 from bundler.model.lock import ImageLock, ResolvedImage
 from bundler.model.reference import Repository
+from bundler.model.replacement import Replacement
 from bundler.publish.flow import Ignored, Published
 from bundler.publish.pack import recorded, rfc3339
 from bundler.publish.search import SHOWN_TRIES
@@ -94,6 +95,8 @@ def published_value(published: Published, dry_run: bool) -> dict[str, Any]:
         "removed": list(published.removed),
         "warnings": [warning.as_dict() for warning in published.warnings],
     }
+    if replaced := published.replaced:
+        value["replaced"] = {"digest": str(replaced.digest), "reason": replaced.reason}
     return value if dry_run else {"reference": str(published.reference)} | value
 
 
@@ -108,6 +111,8 @@ def published_lines(published: Published) -> Iterator[str]:
         yield f"dry run, nothing was pushed: it would be {published.digest}"
     else:
         yield f"published {published.reference}"
+    if published.replaced:
+        yield f"in place of {published.replaced.digest}: {published.replaced.reason}".rstrip(": ")
 
 
 def ignored_value(ignored: Ignored) -> dict[str, Any]:
@@ -148,6 +153,7 @@ def release_lines(reference: str, release: Mapping[str, Any]) -> Iterator[str]:
     ]
     yield ""
     yield from table(services, ("SERVICE", "COMMIT", "FOUND VIA", "IMAGE"))
+    yield from migration_lines(release)
     if release["libraries"]:
         libraries = [(name, short(lib["commit"])) for name, lib in release["libraries"].items()]
         yield ""
@@ -165,5 +171,32 @@ def release_lines(reference: str, release: Mapping[str, Any]) -> Iterator[str]:
     yield from table(targets, ("TARGET", "NAMESPACE", "KUBERNETES", "PROTECTED", "FILES"))
 
 
+def replaced_value(replacement: Replacement) -> dict[str, Any]:
+    record = replacement.as_dict()
+    before = {"digest": str(replacement.digest), "commit": replacement.commit}
+    return before | {key: record[key] for key in ("reason", "who", "when")}
+
+
+def replacement_lines(replacements: Sequence[Replacement]) -> Iterator[str]:
+    """What a version had before."""
+    rows = [
+        (short(r.digest), short(r.commit), r.when, r.who.claimed or "-", r.reason)
+        for r in replacements
+    ]
+    if rows:
+        yield ""
+        yield from table(rows, ("REPLACED", "COMMIT", "WHEN", "WHO (CLAIMED)", "REASON"))
+
+
 def _protection(environment: Mapping[str, Any]) -> str:
     return "yes" if environment["protected"] else "no"
+
+
+def migration_lines(release: Mapping[str, Any]) -> Iterator[str]:
+    """What of a release document changes stored data, which going back to an older one leaves."""
+    for name, service in release["services"].items():
+        migrations = service.get("migrations")
+        if migrations:
+            how = f" by Job {migrations['job']}" if migrations.get("job") else ""
+            back = "reversible" if migrations["reversible"] else "not reversible"
+            yield printable(f"{name} migrates its data{how}, {back}")

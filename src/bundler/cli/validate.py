@@ -7,28 +7,35 @@ from pathlib import Path
 from bundler.cli import options, output, results, wiring
 from bundler.cli.opening import open_release
 from bundler.publish import flow
-from bundler.publish.validate import validate as validate_bundle
 
 
 def validate(
     tag: options.TagArgument = None,
     repo: options.Repo = Path(),
     kustomize: options.Kustomize = None,
+    helm: options.Helm = None,
     plain_http: options.PlainHttp = False,
-    _: options.OutputFormat = output.Format.text,
+    _: options.FindingsFormat = output.Format.text,
 ) -> None:
     """Resolve, render and validate a release tag; print every finding."""
-    parts = wiring.publishing(repo, kustomize, plain_http=plain_http)
+    parts = wiring.publishing(repo, kustomize, helm, plain_http=plain_http)
     opened = open_release(tag, parts)
     if opened is None:
         return
     lock = flow.resolve_release(opened, parts)
-    bundle = validate_bundle(flow.render_release(opened, lock, parts), parts.objects)
+    rendered = flow.render_release(opened, lock, parts)
+    before = flow.release_before(opened, parts, opened.project.deploy_registry)
+    bundle = flow.validate_release(opened, rendered, parts, before)
     objects = sum(len(target.objects) for target in bundle.rendered.targets)
     warnings = (*lock.warnings, *bundle.warnings)
     output.show_findings(warnings)
     output.show(
         results.lock_value(bundle.rendered.lock)
-        | {"objects": objects, "warnings": [warning.as_dict() for warning in warnings]},
+        | {
+            "objects": objects,
+            "unvalidated": bundle.unvalidated,
+            "warnings": [warning.as_dict() for warning in warnings],
+        },
         [f"{opened.revision.tag} is valid: {objects} objects in {len(bundle.files)} files"],
+        warnings,
     )

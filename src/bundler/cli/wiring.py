@@ -5,41 +5,23 @@ Adapters are imported when they are needed: a folder registry costs no HTTP libr
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundler.cli import output
+from bundler.cli import identity, output
 from bundler.cli.options import seconds
-from bundler.deploy.progress import OnProgress
-from bundler.deploy.result import Runner
-from bundler.deploy.rollout import Limits
 from bundler.errors import NoConnection, Refused, SourceInvalid, UsageError
-from bundler.model.changeset import Plan
 from bundler.model.connection import Destination, TargetConnection
 from bundler.model.project import PROJECT_FILE, Project
 from bundler.model.reference import ArtifactReference, InvalidReference, Repository, is_tag
 from bundler.model.release import InvalidTag, ReleaseTag
-from bundler.model.revision import TargetState, Who
-from bundler.model.survey import Survey
-from bundler.ports import (
-    ArtifactRegistry,
-    ContentRegistry,
-    ContentWriter,
-    DeployTarget,
-    DocumentSchemas,
-)
-from bundler.publish.flow import Parts
-from bundler.publish.waiting import Waiting
 
 MAX_CONNECTIONS = 128
 _TAR_FILE = re.compile(r".*\.tar(?:[:@][^/]*)?")
@@ -48,6 +30,25 @@ _TAR_FILE = re.compile(r".*\.tar(?:[:@][^/]*)?")
 if TYPE_CHECKING:
     from bundler.adapters.git import GitRepository
     from bundler.adapters.kubernetes_connection import KubernetesConnection
+    from bundler.deploy.progress import OnProgress
+    from bundler.deploy.result import Runner
+    from bundler.deploy.rollout import Limits
+    from bundler.model.changeset import Plan
+    from bundler.model.finding import Finding
+    from bundler.model.revision import TargetState
+    from bundler.model.survey import Survey
+    from bundler.ports import (
+        ArtifactRegistry,
+        ContentRegistry,
+        ContentWriter,
+        Decrypter,
+        DeployRegistry,
+        DeployTarget,
+        DocumentSchemas,
+    )
+    from bundler.publish.flow import Parts
+    from bundler.publish.rendering import Renderers
+    from bundler.publish.replacement import Replacing
 
 
 def release_tag(given: str | None) -> ReleaseTag:
@@ -72,32 +73,55 @@ def _ci_tag() -> str | None:
 
 
 def publishing(
-    repo: Path, kustomize: str | None = None, *, plain_http: bool, wait_seconds: float = 0
+    repo: Path,
+    kustomize: str | None = None,
+    helm: str | None = None,
+    *,
+    plain_http: bool,
+    wait_seconds: float = 0,
 ) -> Parts:
     from bundler.adapters import project_file
     from bundler.adapters.content_cache import CachedImages, ContentCache
     from bundler.adapters.document_schemas import DocumentSchemas
     from bundler.adapters.git import GitRepository
     from bundler.adapters.git_remote import RemoteRepositories
+    from bundler.adapters.helm import Helm
     from bundler.adapters.kubernetes_schemas import KubernetesSchemas
     from bundler.adapters.kustomize import Kustomize
+    from bundler.publish.flow import Parts
+    from bundler.publish.rendering import Renderers
+    from bundler.publish.waiting import Waiting
 
     source = GitRepository(repo)
     documents, objects = DocumentSchemas(), KubernetesSchemas()
-    registries = artifact_registry(plain_http)
+    registries = deploy_registries(plain_http)
     cache = _cache_folder()
     return Parts(
         source=source,
-        parse_project=lambda text: project_file.parse(text, source.root, documents, objects),
+        parse_project=lambda text, read: project_file.parse(
+            text, source.root, documents, objects, read
+        ),
         images=CachedImages(registries, ContentCache(cache / "content")),
         repositories=RemoteRepositories(cache / "repositories"),
         registry=registries,
-        renderer=Kustomize(kustomize),
+        renderers=Renderers(Kustomize(kustomize, helm), Helm(helm)),
+        cached=_cached_renderers(cache / "renders"),
         objects=objects,
         documents=documents,
         progress=output.note,
         waiting=Waiting(wait_seconds, time.monotonic, time.sleep, output.note),
         seconds_of_asking=_registry_seconds(),
+    )
+
+
+def _cached_renderers(folder: Path) -> Callable[[Renderers, str], Renderers]:
+    from bundler.adapters.render_cache import CachedCharts, CachedOverlays, RenderCache
+    from bundler.publish.rendering import Renderers
+
+    cache = RenderCache(folder)
+    return lambda renderers, tree: Renderers(
+        CachedOverlays(renderers.overlays, cache, tree),
+        CachedCharts(renderers.charts, cache, tree),
     )
 
 
@@ -121,12 +145,14 @@ def developing(repo: Path) -> DevelopParts:
 
 
 def artifact_registry(plain_http: bool) -> ArtifactRegistry:
-    from bundler.adapters.registries import Registries
-
-    return Registries(Path.cwd(), plain_http=plain_http, connections=_registry_connections())
+    return deploy_registries(plain_http)
 
 
 def content_registry(plain_http: bool) -> ContentRegistry:
+    return deploy_registries(plain_http)
+
+
+def deploy_registries(plain_http: bool) -> DeployRegistry:
     from bundler.adapters.registries import Registries
 
     return Registries(Path.cwd(), plain_http=plain_http, connections=_registry_connections())
@@ -267,11 +293,13 @@ def runner(
     limits: Limits,
     reason: str | None = None,
 ) -> Runner:
-    who = _who()
+    from bundler.deploy.result import Runner
+
+    who = identity.claimed()
     return Runner(
         who=who,
         holder=f"{who.claimed} {secrets.token_hex(4)}",
-        clock=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        clock=identity.now,
         monotonic=time.monotonic,
         on_plan=on_plan,
         on_progress=on_progress,
@@ -280,22 +308,12 @@ def runner(
     )
 
 
-def _who() -> Who:
-    """What the environment claims: the CI system's actor and job, or the user and machine."""
-    variables = os.environ
-    actor = variables.get("GITHUB_ACTOR") or variables.get("GITLAB_USER_LOGIN")
-    job = variables.get("CI_JOB_URL")
-    if run := variables.get("GITHUB_RUN_ID"):
-        server, repository = variables.get("GITHUB_SERVER_URL"), variables.get("GITHUB_REPOSITORY")
-        job = f"{server}/{repository}/actions/runs/{run}"
-    return Who(claimed=actor or f"{_user()}@{socket.gethostname()}", job=job)
+def replacing(
+    reason: str, agreed: Callable[[ArtifactReference, Sequence[Finding]], bool]
+) -> Replacing:
+    from bundler.publish.replacement import Replacing
 
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user often has no name
-        return str(os.getuid())
+    return Replacing(reason, identity.claimed(), identity.now, agreed)
 
 
 # --- targets ------------------------------------------------------------------------------------
@@ -349,6 +367,12 @@ def _open_target(
         lock_timeout=lock_seconds,
         tell=output.note,
     )
+
+
+def decrypter(program: str | None) -> Decrypter:
+    from bundler.adapters.sops import Sops
+
+    return Sops(program)
 
 
 def _connect(way: TargetConnection) -> KubernetesConnection:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from bundler.bundles import locked_images
 from bundler.model.bundle import VerifiedBundle
-from bundler.model.objects import KubernetesObject, images_in
+from bundler.model.objects import KubernetesObject, images_written_in
 from bundler.model.reference import ImageReference
 from bundler.model.relocation import ImageRegistry
 
@@ -33,7 +33,7 @@ def with_image_registry(
             for (name, _), objects in bundle.objects.items()
             if name == environment
             for obj in objects
-            for use in images_in(obj)
+            for use in images_written_in(obj)
         }
     )
     found = {text: image for text in strings if (image := locked.find(text))}
@@ -59,10 +59,10 @@ def _relocated(text: str, pinned: ImageReference, registry: ImageRegistry) -> Im
 
 def _with_images(obj: KubernetesObject, mapping: Mapping[str, str]) -> KubernetesObject:
     changed: Any = obj
-    for use in images_in(obj):
+    for use in tuple(images_written_in(obj)):
         if use.image in mapping:
-            path = use.pointer.removeprefix("/").split("/")
-            changed = _replaced(changed, path, mapping[use.image])
+            steps = [s.replace("~1", "/").replace("~0", "~") for s in use.pointer.split("/")[1:]]
+            changed = _replaced(changed, steps, use.prefix + mapping[use.image])
     return cast("KubernetesObject", changed)
 
 

@@ -22,6 +22,7 @@ from bundler.model.objects import (
     WAVES,
     KubernetesObject,
     ObjectRef,
+    Step,
     images_in,
     owner_of,
     wave_of,
@@ -289,12 +290,11 @@ def _deletions(
 
 
 def _waves(changes: Iterable[Change], deletions: Iterable[Change]) -> Iterator[Wave]:
-    waves: dict[str, list[Change]] = {name: [] for name in WAVES}
+    steps: dict[Step, list[Change]] = {}
     for change in changes:
-        waves[wave_of(change.ref)].append(change)
-    for name, members in waves.items():
-        if members:
-            yield Wave(name, tuple(sorted(members, key=lambda change: change.ref)))
+        steps.setdefault(Step.of(change.desired or {}), []).append(change)
+    for step, members in sorted(steps.items()):
+        yield Wave(step.name, tuple(sorted(members, key=lambda change: change.ref)))
     ordered = sorted(deletions, key=lambda c: (-WAVES.index(wave_of(c.ref)), c.ref))
     if ordered:
         yield Wave(DELETIONS, tuple(ordered))

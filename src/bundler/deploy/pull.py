@@ -8,6 +8,7 @@ from bundler import bundles
 from bundler.bundles import Manifest
 from bundler.model.bundle import ReleaseDocument
 from bundler.model.reference import ArtifactReference
+from bundler.parallel import threads
 from bundler.ports import ArtifactReader, DocumentSchemas
 
 
@@ -24,6 +25,7 @@ def pull(
 ) -> PulledBundle:
     """Raises NotFound, VerificationFailed, Unreachable, CouldNotCheck."""
     manifest = bundles.find(reader, reference)
-    document = bundles.release_document(reader, manifest, schemas)
-    content = reader.blob(manifest.reference.repository, manifest.content)
-    return PulledBundle(manifest, document, content)
+    with threads(1) as pool:
+        content = pool.submit(reader.blob, manifest.reference.repository, manifest.content)
+        document = bundles.release_document(reader, manifest, schemas)
+        return PulledBundle(manifest, document, content.result())

@@ -14,7 +14,7 @@ from bundler.deploy.progress import Progress
 from bundler.deploy.readiness import is_true
 from bundler.deploy.result import ResultStatus, Runner, TargetResult
 from bundler.deploy.wait import wait, wave_subjects
-from bundler.errors import BundlerError, UsageError
+from bundler.errors import BundlerError, Refused, UsageError
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.changeset import Change, ChangeSet, Plan, Wave
 from bundler.model.inventory import Inventory
@@ -202,6 +202,8 @@ def wanted_of(
 ) -> Wanted:
     """What a bundle has for a target. Raises UsageError, naming what there is."""
     objects = bundle.objects.get((environment, target))
+    if bundle.encrypted.get((environment, target)):
+        raise Refused(f"{bundle.reference}: Secrets of {environment}/{target} are still encrypted")
     if objects is None:
         known = ", ".join(f"{env}/{name}" for env, name in sorted(bundle.objects))
         raise UsageError(

@@ -161,9 +161,13 @@ def _words(name: str) -> set[str]:
     return {word.rstrip("0123456789") for word in re.split(r"[^a-z0-9]+", name.lower())}
 
 
+def is_called_like_a_stage(name: str) -> bool:
+    return bool(_words(name) & _STAGES)
+
+
 def _is_stage(folder: str) -> bool:
     """Whether a folder is called like an environment, or lies where such do."""
-    return bool(_words(basename(folder)) & _STAGES) or _is_among_stages(folder)
+    return is_called_like_a_stage(basename(folder)) or _is_among_stages(folder)
 
 
 def _is_among_stages(folder: str) -> bool:

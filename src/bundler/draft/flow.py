@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from bundler.draft.charts import draft_charts
 from bundler.draft.environments import DraftedEnvironments, Reached, draft_environments
 from bundler.draft.images import (
     PLACEHOLDER_HOST,
@@ -84,7 +85,7 @@ def draft(survey: Survey, wishes: Wishes) -> Draft:
         services=tuple(_with_images(service, images) for service in built.services),
         libraries=built.libraries,
         environments=environments,
-        charts=survey.charts,
+        charts=draft_charts(survey.charts, survey.files),
         checks=tuple(checks),
     )
     return Draft(
@@ -171,7 +172,7 @@ def _branches(survey: Survey) -> tuple[tuple[str, ...], list[Check]]:
 
 def _left_out(survey: Survey) -> Iterable[Check]:
     for what, paths in (
-        ("helm charts, which a later version installs", survey.charts),
+        ("helm charts, for which environments are proposed only", survey.charts),
         ("submodules, in which nothing was looked for", survey.submodules),
         ("left out as vendored code, tests or examples", survey.left_out),
         ("could not be read", survey.unreadable),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from bundler.draft.charts import DraftChart
 from bundler.draft.parts import (
     Check,
     DraftEnvironment,
@@ -39,7 +40,7 @@ class DraftedProject:
     services: tuple[DraftService, ...]
     libraries: tuple[DraftLibrary, ...]
     environments: tuple[DraftEnvironment, ...]
-    charts: tuple[str, ...]
+    charts: tuple[DraftChart, ...]
     checks: tuple[Check, ...]
 
 
@@ -133,9 +134,12 @@ def _libraries(project: DraftedProject) -> list[str]:
 
 
 def _environments(project: DraftedProject) -> list[str]:
-    lines = ["# Where releases are installed: a kustomize overlay and a namespace each."]
+    lines = [
+        "# Where releases are installed: a kustomize overlay or a chart, and a namespace each."
+    ]
     if project.charts:
-        lines.append("# Helm charts are for a later version; those found stand in the notes.")
+        lines.append("# Helm charts could be installed so; docs/helm.md says how images are found:")
+        lines += [f"#{line}" for chart in project.charts for line in _chart(chart)]
     if not project.environments:
         return [
             *lines,
@@ -148,6 +152,15 @@ def _environments(project: DraftedProject) -> list[str]:
         lines += _marks_of("environment", environment.name, project.checks)
         lines += entry(environment.name, _settings(environment), "  ")
     return lines
+
+
+def _chart(chart: DraftChart) -> Iterator[str]:
+    values = {"values": chart.values} if chart.values else {}
+    settings: dict[str, Value] = {
+        "helm": {"chart": chart.chart, **values},
+        "namespace": chart.environment,
+    }
+    return entry(chart.environment, settings, "  ")
 
 
 def _settings(environment: DraftEnvironment) -> dict[str, Value]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bundler.model.finding import Finding
 from bundler.model.lock import ImageLock
-from bundler.model.objects import KubernetesObject
-from bundler.model.project import Environment, Target
+from bundler.model.objects import KubernetesObject, ObjectRef
+from bundler.model.project import Environment, HelmRelease, Target
 from bundler.model.reference import ArtifactReference, Digest, ImageReference
+from bundler.model.sops import EncryptedDocument
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class Pin:
 
 
 @dataclass(frozen=True)
-class PinnedOverlay:
-    """An environment's overlay and the pins that are put on top of it for one target."""
+class PinnedTarget:
+    """A target and the pins of the services that it has."""
 
     environment: Environment
     target: Target
@@ -32,12 +34,44 @@ class PinnedOverlay:
 
     @property
     def services(self) -> Mapping[str, str]:
-        """Pinned image string → service."""
-        return {str(pin.image): pin.service for pin in self.pins}
+        """Pinned image string → service: with the tag, and without, as some charts write it."""
+        spellings = {str(replace(pin.image, tag=None)): pin.service for pin in self.pins}
+        return spellings | {str(pin.image): pin.service for pin in self.pins}
 
     @property
     def place(self) -> str:
         return f"{self.environment.name}/{self.target.name}"
+
+
+@dataclass(frozen=True)
+class PinnedOverlay:
+    """The overlay of a target, and what is put on top of it before it is rendered."""
+
+    pinned: PinnedTarget
+    folder: str
+    """In the tag's tree."""
+    config_maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """ConfigMap → key → value: merged into those that the overlay generates, before their hash."""
+
+    @property
+    def place(self) -> str:
+        return self.pinned.place
+
+
+@dataclass(frozen=True)
+class PinnedChart:
+    """One chart of a target, with the values that pin the images of its services."""
+
+    pinned: PinnedTarget
+    release: HelmRelease
+    kubernetes: str
+    """Version such as `1.36` that its templates see."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Passed last, over the chart's own values and the files of values."""
+
+    @property
+    def place(self) -> str:
+        return self.pinned.place
 
 
 @dataclass(frozen=True)
@@ -47,6 +81,8 @@ class RenderedTarget:
     environment: Environment
     target: Target
     objects: tuple[KubernetesObject, ...]
+    encrypted: Mapping[ObjectRef, bytes] = field(default_factory=dict)
+    """The text of each encrypted object, as it was committed."""
 
     @property
     def place(self) -> str:
@@ -73,6 +109,8 @@ class ValidatedBundle:
     kubernetes: Mapping[str, str]
     """Environment → version whose schemas held."""
     warnings: tuple[Finding, ...] = ()
+    unvalidated: int = 0
+    """Objects without a schema, in all environments."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +131,8 @@ class VerifiedBundle:
     files: Mapping[str, bytes]
     objects: Mapping[tuple[str, str], tuple[KubernetesObject, ...]]
     """(environment, target) → objects, parsed once from the verified bytes."""
+    encrypted: Mapping[tuple[str, str], tuple[EncryptedDocument, ...]] = field(default_factory=dict)
+    """(environment, target) → what is not among its objects until it was decrypted."""
     image_registry: str | None = None
     """Where the images of these objects are pulled from instead; the signed bytes do not say so."""
     images: Mapping[str, str] = field(default_factory=dict)

@@ -41,7 +41,10 @@ class Wave:
 
 @dataclass(frozen=True)
 class Plan:
-    """Waves in the order of their apply; the last one holds the deletions."""
+    """Waves in the order of their apply; the last one holds the deletions.
+
+    A wave whose objects have different weights stands here once for each of them.
+    """
 
     environment: str
     target: str

@@ -34,10 +34,11 @@ class Finding:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __str__(self) -> str:
+        file = f"{self.file}:{self.line}" if self.file and self.line else self.file
         place = " ".join(
             part
-            for part in (self.environment, self.object, self.service, self.file, self.pointer)
+            for part in (self.environment, self.object, self.service, file, self.pointer)
             if part
         )
-        line = f":{self.line}" if self.line else ""
+        line = f":{self.line}" if self.line and not self.file else ""
         return f"{place}{line}: {self.message}" if place else self.message

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
+from bundler.model.finding import json_pointer
 from bundler.model.reference import ImageReference
 
 KubernetesObject = Mapping[str, Any]
@@ -15,6 +17,13 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 ENVIRONMENT = "release-bundler/environment"
 COMMIT = "release-bundler/commit"
 OWNER = "release-bundler/owner"
+WAVE = "release-bundler/wave"
+"""Annotation: the wave that an object is applied in, where that does not follow from its kind."""
+WEIGHT = "release-bundler/weight"
+"""Annotation: of objects in one wave, those with a lower number come first; 0 without it."""
+SECRETS = "release-bundler/secrets"
+"""Annotation of pods: digest of the encrypted values that they use; new ones restart them."""
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 FIELD_MANAGER = "bundler"
 
 CLUSTER_SCOPED = frozenset(
@@ -52,7 +61,13 @@ CLUSTER_SCOPED = frozenset(
 )
 """(group, kind) of the built-in kinds that have no namespace."""
 
-WAVES = ("namespaces", "configuration", "jobs", "workloads")
+BUILT_IN_GROUPS = frozenset(group for group, _ in CLUSTER_SCOPED) | {
+    "apps", "autoscaling", "batch", "coordination.k8s.io", "discovery.k8s.io", "events.k8s.io",
+    "policy",
+}  # fmt: skip
+"""API groups of Kubernetes' own kinds."""
+
+WAVES = ("namespaces", "configuration", "jobs", "workloads", "afterwards")
 """The order of an apply; deletions come after the last wave."""
 
 _FIRST = {("", "Namespace"), ("apiextensions.k8s.io", "CustomResourceDefinition")}
@@ -89,6 +104,8 @@ _POD_TEMPLATES = {
     ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template", "spec"),
 }
 
+_BY_DIGEST = re.compile(r"(?P<prefix>[^\s=]+=)?(?P<image>[^\s=]+@sha256:[0-9a-f]{64})")
+
 
 class ObjectRef(NamedTuple):
     """What names an object in a cluster, whatever the version of its API; sorts as files do."""
@@ -124,6 +141,8 @@ class ImageUse(NamedTuple):
     pointer: str
     """JSON pointer to the string."""
     image: str
+    prefix: str = ""
+    """What stands before the image in the string, such as `--image=`."""
 
 
 def split_api_version(api_version: str) -> tuple[str, str]:
@@ -136,6 +155,20 @@ def owner_of(obj: KubernetesObject) -> str | None:
     """The `project/environment/target` that an object belongs to; None where none is said."""
     owner = ((obj.get("metadata") or {}).get("annotations") or {}).get(OWNER)
     return str(owner) if owner else None
+
+
+def owned(obj: KubernetesObject, project: str, environment: str, target: str) -> KubernetesObject:
+    """With our labels and owner, on its own metadata only: pods and selectors stay as they are."""
+    metadata = obj["metadata"]
+    labels = {
+        **(metadata.get("labels") or {}),
+        PART_OF: project,
+        MANAGED_BY: FIELD_MANAGER,
+        ENVIRONMENT: environment,
+    }
+    owner = {OWNER: f"{project}/{environment}/{target}"}
+    annotations = {**(metadata.get("annotations") or {}), **owner}
+    return {**obj, "metadata": {**metadata, "labels": labels, "annotations": annotations}}
 
 
 def wave_of(ref: ObjectRef) -> str:
@@ -151,6 +184,31 @@ def wave_of(ref: ObjectRef) -> str:
     if key == ("batch", "Job"):
         return "jobs"
     return "workloads"
+
+
+class Step(NamedTuple):
+    """When an object is applied; steps are taken one after the other, in their order."""
+
+    wave: int
+    """Index in WAVES."""
+    weight: int
+
+    @classmethod
+    def of(cls, obj: KubernetesObject) -> Step:
+        """As its annotations say, else as its kind does. What they say wrongly does not count."""
+        annotations = (obj.get("metadata") or {}).get("annotations") or {}
+        wave, weight = annotations.get(WAVE), annotations.get(WEIGHT)
+        if wave not in WAVES:
+            wave = wave_of(ObjectRef.of(obj))
+        return cls(WAVES.index(wave), int(weight) if is_weight(weight) else 0)
+
+    @property
+    def name(self) -> str:
+        return WAVES[self.wave]
+
+
+def is_weight(text: object) -> TypeGuard[str]:
+    return isinstance(text, str) and re.fullmatch(r"[+-]?[0-9]{1,9}", text) is not None
 
 
 def pod_spec(obj: KubernetesObject) -> tuple[str, Mapping[str, Any]] | None:
@@ -179,6 +237,33 @@ def images_in(obj: KubernetesObject) -> Iterator[ImageUse]:
         image = volume.get("image")
         if isinstance(image, Mapping) and isinstance(image.get("reference"), str):
             yield ImageUse(f"{pointer}/volumes/{index}/image/reference", image["reference"])
+
+
+def images_written_in(obj: KubernetesObject) -> Iterator[ImageUse]:
+    """Those that a workload runs or mounts, and every other string with an image's digest.
+
+    Custom resources, environment variables and arguments hold images too; what was published has
+    them by digest, which nothing else looks like.
+    """
+    known = set()
+    for use in images_in(obj):
+        known.add(use.pointer)
+        yield use
+    for pointer, text in _strings(obj, ""):
+        match = _BY_DIGEST.fullmatch(text) if pointer not in known else None
+        if match:
+            yield ImageUse(pointer, match["image"], match["prefix"] or "")
+
+
+def _strings(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield pointer, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _strings(inner, pointer + json_pointer(key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _strings(inner, f"{pointer}/{index}")
 
 
 def image_name(image: str) -> str:

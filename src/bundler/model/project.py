@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from bundler.model.finding import Finding
 from bundler.model.history import Input
+from bundler.model.layers import Layer
 from bundler.model.reference import ImageReference, Repository
 
 PROJECT_FILE = "bundler.yaml"
@@ -133,6 +135,41 @@ class Allowed:
     namespaces: frozenset[str] = frozenset()
     cluster_scoped: frozenset[str] = frozenset()
     """Kinds."""
+    secrets: frozenset[str] = frozenset()
+    """What may hold secrets in clear: names of Secrets, and `Kind/name` of any object."""
+
+
+@dataclass(frozen=True)
+class ValuePaths:
+    """Where a chart's values say which image a service has: dotted paths of keys.
+
+    `found` is looked at: it leads to one string, or to keys such as `repository` and `tag`.
+    """
+
+    found: str | None = None
+    image: str | None = None
+    """The whole reference in one string."""
+    registry: str | None = None
+    repository: str | None = None
+    """The name without tag and digest; without its registry's host where `registry` is given."""
+    tag: str | None = None
+    digest: str | None = None
+
+
+@dataclass(frozen=True)
+class HelmRelease:
+    """A chart of the tag's tree, as it is installed into a target."""
+
+    chart: str
+    """Folder in the tag's tree."""
+    name: str
+    """What its templates see as `.Release.Name`."""
+    values: tuple[str, ...] = ()
+    """Files in the tag's tree; a later one wins."""
+    pins: Mapping[str, tuple[ValuePaths, ...]] = field(default_factory=dict)
+    """Service → where its image stands; for the services that are not named it is detected."""
+    api_versions: tuple[str, ...] = ()
+    """What the cluster has beyond Kubernetes' own APIs, for `.Capabilities.APIVersions`."""
 
 
 @dataclass(frozen=True)
@@ -141,10 +178,31 @@ class Target:
 
     name: str
     namespace: str
-    kustomize: str
+    kustomize: str | None = None
     """Overlay folder in the tag's tree."""
     without: frozenset[str] = frozenset()
     """Services that are not installed here."""
+    helm: tuple[HelmRelease, ...] = ()
+    type: str | None = None
+    """What sort of installation it is, such as `production`: one of the layers' names."""
+    cluster: str | None = None
+    """The name of its cluster in layers."""
+    layers: tuple[Layer, ...] = ()
+    """From the lowest to the highest."""
+
+
+@dataclass(frozen=True)
+class ImagePath:
+    """Where else than in containers objects of a kind name images."""
+
+    kind: str
+    path: tuple[str, ...]
+    """Keys; `KEY[]` is every item of a list, `KEY[NAME]` the item of that name or, in a list of
+    texts, what follows NAME in those that begin with it."""
+    group: str | None = None
+    """None is any API group."""
+    name: str | None = None
+    """None is an object of any name."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +213,12 @@ class Environment:
     kubernetes: str | None = None
     """Version such as `1.34` whose schemas hold; None is the newest known."""
     allowed: Allowed = field(default_factory=Allowed)
+    rules: Mapping[str, Policy] = field(default_factory=dict)
+    """How grave findings are here where the project says so; the rest is in `model.rules`."""
+    schemas: tuple[str, ...] = ()
+    """Files and folders of the tag's tree with CRDs, for custom resources without one here."""
+    image_paths: tuple[ImagePath, ...] = ()
+    """Where images stand that are no container's."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +266,8 @@ class Project:
     """Whether develop's images get the tag `latest` alone, and no commit's."""
     disabled: Mapping[str, Service] = field(default_factory=dict)
     """Services that are built, but not part of releases yet."""
+    warnings: tuple[Finding, ...] = ()
+    """What was noticed when it was read."""
 
     def libraries_of(self, uses: Iterable[str]) -> tuple[str, ...]:
         """The libraries used, transitively, in name order. Raises LibraryCycle."""

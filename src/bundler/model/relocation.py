@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bundler.model.objects import KubernetesObject, images_in
+from bundler.model.objects import KubernetesObject, images_written_in
 from bundler.model.reference import Digest, ImageReference, InvalidReference, Repository
 
 IMAGES = "images"
@@ -96,6 +96,6 @@ class LockedImages:
         return self._pinned.get((image.full_name, image.digest))
 
     def used_by(self, objects: Iterable[KubernetesObject]) -> tuple[ImageReference, ...]:
-        """Those that workloads run or mount, each once, by name."""
-        found = {self.find(use.image) for obj in objects for use in images_in(obj)}
+        """Those that objects name, each once, by name."""
+        found = {self.find(use.image) for obj in objects for use in images_written_in(obj)}
         return tuple(image for image in self.all if image in found)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 
-from bundler.errors import BundlerError, ImagesRefused, NotFound
+from bundler.errors import BundlerError, ImagesMissing, ImagesRefused, NotFound
+from bundler.model.bundle import PinnedTarget
+from bundler.model.finding import Finding
 from bundler.model.project import Project
 from bundler.model.reference import Digest, ImageReference
 from bundler.parallel import threads
@@ -13,6 +16,9 @@ from bundler.ports import ArtifactReader
 from bundler.publish import image_checks
 
 PARALLEL = 16
+
+ResolveExternal = Callable[[ImageReference], Digest]
+"""A third-party image → its digest. Raises NotFound, Unreachable, CouldNotCheck."""
 
 
 @dataclass(frozen=True)
@@ -59,3 +65,56 @@ def resolve_external(image: ImageReference, project: Project, images: ArtifactRe
         if findings:
             raise ImagesRefused(f"external image {image} is refused", findings=findings)
     return digest
+
+
+# --- those that rendered objects use ---------------------------------------------------------
+
+
+def external_digests(
+    uses: Iterable[tuple[PinnedTarget, Sequence[ImageReference]]],
+    known: Mapping[str, Digest],
+    resolve: ResolveExternal,
+) -> Mapping[str, Digest]:
+    """Reference as written → digest, for all that have one or need one."""
+    digests: dict[str, Digest] = {}
+    wanted: dict[str, tuple[PinnedTarget, ImageReference]] = {}
+    for pinned, images in uses:
+        for image in images:
+            protected = pinned.environment.protected
+            digest = known.get(str(image)) if protected else image.digest
+            if digest is not None:
+                digests[str(image)] = digest
+            elif protected:  # a digest too: whoever wrote it may have been wrong
+                wanted.setdefault(str(image), (pinned, image))
+    digests |= _resolved(wanted, resolve)
+    return dict(sorted(digests.items()))
+
+
+def _resolved(
+    wanted: Mapping[str, tuple[PinnedTarget, ImageReference]], resolve: ResolveExternal
+) -> Mapping[str, Digest]:
+    if not wanted:
+        return {}
+    with threads(PARALLEL) as pool:
+        asked: dict[str, Future[Digest]] = {
+            text: pool.submit(resolve, image) for text, (_, image) in wanted.items()
+        }
+    failures = {text: future.exception() for text, future in asked.items()}
+    places = {text: pinned.place for text, (pinned, _) in wanted.items()}
+    missing = [
+        Finding("external-image-missing", error.message, hint=error.hint, environment=places[text])
+        for text, error in failures.items()
+        if isinstance(error, NotFound)
+    ]
+    refused = [
+        replace(finding, environment=places[text])
+        for text, error in failures.items()
+        if isinstance(error, ImagesRefused)
+        for finding in error.findings
+    ]
+    if refused:
+        raise ImagesRefused("third-party images are refused", findings=[*refused, *missing])
+    if missing:
+        count = f"{len(missing)} third-party image{'s' if len(missing) > 1 else ''}"
+        raise ImagesMissing(f"{count} not found", findings=missing)
+    return {text: future.result() for text, future in asked.items()}

@@ -5,16 +5,19 @@ Each function takes what the step before it gave; a command stops at its step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Literal, Protocol
 
 from bundler.errors import (
     BranchRefused,
-    CouldNotCheck,
     ProjectFileInvalid,
+    Refused,
     SourceInvalid,
+    TryAgain,
     UsageError,
     VersionExists,
 )
@@ -27,15 +30,15 @@ from bundler.model.reference import ArtifactReference, Digest, ImageReference, R
 from bundler.model.release import InvalidTag, ReleaseTag, SourceRevision
 from bundler.ports import (
     ArtifactReader,
-    ArtifactRegistry,
     Branches,
+    DeployRegistry,
     DocumentSchemas,
     ObjectSchemas,
     OtherRepositories,
-    Renderer,
+    ReadTree,
     TagResolver,
 )
-from bundler.publish import published
+from bundler.publish import encrypted, former, published, replacement, rules
 from bundler.publish.explain import Explanation, explain
 from bundler.publish.external import resolve_external
 from bundler.publish.inputs import Source as TreeSource
@@ -43,7 +46,10 @@ from bundler.publish.pack import pack
 from bundler.publish.published import PublishedRelease
 from bundler.publish.push import push
 from bundler.publish.render import render
+from bundler.publish.rendering import Renderers
+from bundler.publish.replacement import Replacing
 from bundler.publish.resolve import Asking, resolve
+from bundler.publish.supplied_schemas import supplied_crds
 from bundler.publish.validate import validate
 from bundler.publish.waiting import Waiting
 
@@ -59,13 +65,16 @@ class Parts:
     """What publishing works with; the wiring chooses the adapters."""
 
     source: Source
-    parse_project: Callable[[bytes], Project]
+    parse_project: Callable[[bytes, ReadTree], Project]
+    """The text of a project file, and what it may name in the same tree."""
     images: ArtifactReader
     repositories: OtherRepositories
-    registry: ArtifactRegistry
-    renderer: Renderer
+    registry: DeployRegistry
+    renderers: Renderers
     objects: ObjectSchemas
     documents: DocumentSchemas
+    cached: Callable[[Renderers, str], Renderers] = lambda renderers, _: renderers
+    """Renderers that know what was rendered from a tree, by its id, before."""
     progress: Callable[[str], None] = lambda _: None
     waiting: Waiting = field(default_factory=Waiting)
     """For images whose builds still run."""
@@ -92,6 +101,14 @@ class Ignored:
 
 
 @dataclass(frozen=True)
+class Replaced:
+    """What the version was before."""
+
+    digest: Digest
+    reason: str
+
+
+@dataclass(frozen=True)
 class Published:
     status: Status
     bundle: ValidatedBundle
@@ -100,6 +117,7 @@ class Published:
     """None where nothing was pushed (`--dry-run`)."""
     removed: tuple[str, ...] = ()
     """Services of the previous release that this one has not."""
+    replaced: Replaced | None = None
 
     @property
     def lock(self) -> ImageLock:
@@ -119,7 +137,7 @@ def open_release(tag: ReleaseTag, parts: Parts) -> OpenedRelease | Ignored:
             f"no {PROJECT_FILE} at {tag} ({revision.commit[:12]})",
             hint="commit one to the root of the repository, then tag that commit",
         )
-    project = parts.parse_project(text)
+    project = parts.parse_project(text, partial(parts.source.contents, revision.commit))
     rules = project.releases
     if not fnmatchcase(tag.name, rules.tags):
         return Ignored(tag, f"it does not match releases.tags: {rules.tags}")
@@ -170,7 +188,9 @@ def resolve_release(
     Publishing does without: it asks for those that the manifests use. Raises as `resolve` does.
     """
     protected = any(each.protected for each in opened.project.environments.values())
-    asking = replace(_asking(opened, parts), named_externals=named_externals and protected)
+    asking = dataclasses.replace(
+        _asking(opened, parts), named_externals=named_externals and protected
+    )
     return resolve(opened.project, opened.revision, parts.source, asking)
 
 
@@ -215,7 +235,55 @@ def render_release(opened: OpenedRelease, lock: ImageLock, parts: Parts) -> Rend
         return resolve_external(image, opened.project, parts.images)
 
     with parts.source.exported(opened.revision.commit) as tree:
-        return render(opened.project, lock, tree, parts.renderer, resolve_image)
+        newest = parts.objects.newest()
+        renderers = parts.cached(parts.renderers, parts.source.tree_id(opened.revision.commit))
+        rendered = render(opened.project, lock, tree, renderers, resolve_image, newest)
+    find_committed = partial(parts.source.containing, opened.revision.commit)
+    return encrypted.as_committed(rendered, find_committed)
+
+
+def validate_release(
+    opened: OpenedRelease,
+    rendered: RenderedBundle,
+    parts: Parts,
+    before: PublishedRelease | None = None,
+) -> ValidatedBundle:
+    """Compared with the release before, where there is one.
+
+    Raises ValidationFailed, ProjectFileInvalid (CRDs under `schemas` that cannot be read).
+    """
+    supplied = supplied_crds(opened.project, parts.source, opened.revision.commit)
+
+    def former_objects(files: Mapping[str, bytes]) -> rules.Former:
+        return former.changed_objects(parts.registry, before, files) if before else {}
+
+    return validate(rendered, parts.objects, supplied, former_objects)
+
+
+def release_before(
+    opened: OpenedRelease, parts: Parts, registry: Repository
+) -> PublishedRelease | None:
+    """None too where the registry cannot say: that is no reason not to publish."""
+    try:
+        return former.find(parts.registry, registry, opened.revision.tag, parts.documents)
+    except TryAgain as error:
+        parts.progress(f"the release before this one is not known: {error.message}")
+        return None
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a release was made into."""
+
+    bundle: ValidatedBundle
+    artifact: Artifact
+    removed: tuple[str, ...]
+
+    def published(
+        self, reference: ArtifactReference | None, replaced: Replaced | None = None
+    ) -> Published:
+        digest = self.artifact.digest
+        return Published("published", self.bundle, digest, reference, self.removed, replaced)
 
 
 def publish(
@@ -225,76 +293,96 @@ def publish(
     *,
     dry_run: bool = False,
     profile: Profile = "oci",
+    replacing: Replacing | None = None,
 ) -> Published:
     """Publish a release into a deploy registry, or find that it is there already.
 
     A version that exists keeps its lock; what is made of it now must equal what is there.
-    Raises VersionExists where it does not, and as the steps do.
+    Raises VersionExists where it does not, and as the steps do. When `replacing`, nothing is taken
+    over, and where it does not equal, it takes the version's place; Refused if that is not agreed.
     """
     version = opened.revision.tag.version
     existing = published.find(parts.registry, registry, version, parts.documents)
-    if existing:
+    if existing and replacing is None:
         published.refuse_other_source(existing, opened.project, opened.revision)
         parts.progress(f"{version} is published: using the images that it recorded")
         lock = _with_summaries(published.lock(existing, opened.revision), parts)
     else:
         parts.progress(f"resolving {len(opened.project.services)} services")
         lock = resolve_release(opened, parts)
-    renderer = parts.renderer
-    parts.progress(f"rendering with {renderer.name} {renderer.version()}, and validating")
-    bundle = validate(render_release(opened, lock, parts), parts.objects)
+    versions = parts.renderers.versions(opened.project)
+    with_what = " and ".join(f"{name} {version}" for name, version in versions.items())
+    parts.progress(f"rendering with {with_what}, and validating")
+    rendered = render_release(opened, lock, parts)
+    before = release_before(opened, parts, registry)
+    # What is published was compared then; other releases may have come in between since.
+    comparing = before if existing is None or replacing else None
+    bundle = validate_release(opened, rendered, parts, comparing)
     artifact = pack(opened.project, bundle, profile)
-    removed = _removed(parts, registry, bundle)
+    made = _Made(bundle, artifact, _removed(before, bundle))
+    if existing and replacing:
+        return _replace(opened, parts, existing, made, replacing, dry_run)
     if existing:
-        return _unchanged(existing, bundle, artifact, removed)
-    if dry_run:
-        return Published("published", bundle, artifact.digest, None, removed)
-    return _push(opened, parts, registry, artifact, bundle, removed)
+        return _unchanged(existing, made)
+    return made.published(None) if dry_run else _push(opened, parts, registry, made)
 
 
 def _with_summaries(lock: ImageLock, parts: Parts) -> ImageLock:
     """A release document does not say who made the commits; the repository does."""
     commits = sorted({image.commit for image in lock.services.values()})
-    return replace(lock, summaries=parts.source.summaries(commits))
+    return dataclasses.replace(lock, summaries=parts.source.summaries(commits))
 
 
-def _removed(parts: Parts, registry: Repository, bundle: ValidatedBundle) -> tuple[str, ...]:
-    try:
-        return published.removed_services(parts.registry, registry, bundle, parts.documents)
-    except CouldNotCheck as error:  # a registry that does not list is no reason not to publish
-        parts.progress(f"what was removed since the previous release is not known: {error.message}")
+def _removed(before: PublishedRelease | None, bundle: ValidatedBundle) -> tuple[str, ...]:
+    """Services of the release before that this one has not."""
+    if before is None:
         return ()
+    return tuple(sorted(before.value["services"].keys() - bundle.rendered.lock.services.keys()))
 
 
-def _push(
-    opened: OpenedRelease,
-    parts: Parts,
-    registry: Repository,
-    artifact: Artifact,
-    bundle: ValidatedBundle,
-    removed: tuple[str, ...],
-) -> Published:
+def _push(opened: OpenedRelease, parts: Parts, registry: Repository, made: _Made) -> Published:
     version = opened.revision.tag.version
     parts.progress(f"pushing to {registry}")
     try:
-        reference = push(parts.registry, registry, artifact, version)
+        return made.published(push(parts.registry, registry, made.artifact, version))
     except VersionExists:
         # Somebody published it since we looked: the same content is no conflict (B-92).
         existing = published.find(parts.registry, registry, version, parts.documents)
         if existing is None:
             raise
         published.refuse_other_source(existing, opened.project, opened.revision)
-        return _unchanged(existing, bundle, artifact, removed)
-    return Published("published", bundle, artifact.digest, reference, removed)
+        return _unchanged(existing, made)
 
 
-def _unchanged(
-    existing: PublishedRelease,
-    bundle: ValidatedBundle,
-    artifact: Artifact,
-    removed: tuple[str, ...],
-) -> Published:
+def _unchanged(existing: PublishedRelease, made: _Made) -> Published:
     """What is there, if it is what we made. Raises VersionExists."""
-    published.refuse_other_content(existing, bundle, artifact)
+    published.refuse_other_content(existing, made.bundle, made.artifact)
+    return _there(existing, made)
+
+
+def _there(existing: PublishedRelease, made: _Made) -> Published:
     reference = existing.manifest.reference
-    return Published("unchanged", bundle, existing.digest, reference, removed)
+    return Published("unchanged", made.bundle, existing.digest, reference, made.removed)
+
+
+def _replace(
+    opened: OpenedRelease,
+    parts: Parts,
+    existing: PublishedRelease,
+    made: _Made,
+    replacing: Replacing,
+    dry_run: bool,
+) -> Published:
+    """Put what we made in the place of what is there. Raises Refused, VersionExists."""
+    place = existing.manifest.reference
+    found = published.differences(existing, opened.project, made.bundle, made.artifact)
+    if not found:
+        return _there(existing, made)
+    if not replacing.agreed(place, found):
+        raise Refused(f"{place} stays as it is: replacing it was not agreed to")
+    replaced = Replaced(existing.digest, replacing.reason)
+    if dry_run:
+        return made.published(None, replaced)
+    parts.progress(f"replacing {place}")
+    reference = replacement.replace(parts.registry, existing, made.artifact, replacing)
+    return made.published(reference, replaced)

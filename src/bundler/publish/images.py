@@ -1,26 +1,37 @@
-"""Finds and replaces the image strings of objects, custom resources' containers among them."""
+"""Finds and replaces the image strings of objects: in containers, and where a project says."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bundler.model.finding import json_pointer
-from bundler.model.objects import ImageUse, KubernetesObject, images_in, pod_spec
+from bundler.model.objects import (
+    BUILT_IN_GROUPS,
+    ImageUse,
+    KubernetesObject,
+    images_in,
+    split_api_version,
+)
+from bundler.model.project import ImagePath
+from bundler.publish.image_paths import uses_at
 
 _CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 
 
-def images_of(obj: KubernetesObject) -> Iterator[ImageUse]:
-    """Every image of a workload, and of every list of containers in an object of another kind.
+def images_of(obj: KubernetesObject, declared: Iterable[ImagePath] = ()) -> Iterator[ImageUse]:
+    """Every image of a workload, of every list of containers elsewhere, and at declared paths.
 
-    Argo's Rollouts and the like hold a pod template that kustomize pins too; a schema that talks
-    of containers (in a CustomResourceDefinition) has no list there.
+    Argo's Rollouts and the like hold a pod template; a schema that talks of containers (in a
+    CustomResourceDefinition) has no list there.
     """
-    if pod_spec(obj) is not None:
-        yield from images_in(obj)
-    else:
-        yield from _containers_in(obj, "")
+    group, _ = split_api_version(str(obj.get("apiVersion", "")))
+    known = set()
+    for use in images_in(obj) if group in BUILT_IN_GROUPS else _containers_in(obj, ""):
+        known.add(use.pointer)
+        yield use
+    for path in declared:
+        yield from (use for use in uses_at(path, obj) if use.pointer not in known)
 
 
 def _containers_in(value: object, pointer: str) -> Iterator[ImageUse]:
@@ -42,11 +53,14 @@ def _images_of_list(containers: list[Any], pointer: str) -> Iterator[ImageUse]:
             yield ImageUse(f"{pointer}/{index}/image", image)
 
 
-def with_images(obj: KubernetesObject, replacements: Mapping[str, str]) -> KubernetesObject:
-    """The object with every image string that is a key replaced by its value."""
-    for use in images_of(obj):
+def with_images(
+    obj: KubernetesObject, replacements: Mapping[str, str], declared: Iterable[ImagePath] = ()
+) -> KubernetesObject:
+    """The object with every image that is a key replaced by its value."""
+    for use in tuple(images_of(obj, declared)) if replacements else ():
         if use.image in replacements:
-            obj = _with_value(obj, _steps(use.pointer), replacements[use.image])
+            text = use.prefix + replacements[use.image]
+            obj = _with_value(obj, _steps(use.pointer), text)
     return obj
 
 

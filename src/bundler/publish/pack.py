@@ -24,6 +24,7 @@ from bundler.model.finding import Finding
 from bundler.model.lock import ImageLock, ResolvedImage
 from bundler.model.project import Environment, Project
 from bundler.model.reference import Digest
+from bundler.model.sops import SOPS
 
 
 def pack(project: Project, bundle: ValidatedBundle, profile: Profile = "oci") -> Artifact:
@@ -101,7 +102,7 @@ def release_document(
     document: dict[str, object] = {
         "apiVersion": "bundler/v1",
         "kind": "Release",
-        "requires": [],
+        "requires": [SOPS] if any(each.encrypted for each in bundle.rendered.targets) else [],
         "project": project.name,
         "tag": revision.tag.name,
         "version": revision.tag.version,

@@ -1,7 +1,8 @@
-"""pin: an environment's overlay and the lock → the overlay with the digests of its services.
+"""pin: a target and the lock → the target with the images of its services.
 
-Services are pinned by the renderer. Third-party images are pinned in what it rendered, as a
-reference's tag, which renderers do not look at, decides about its digest.
+Images are pinned in what was rendered: those of services by the names that manifests use for them,
+third-party ones by their reference. Charts get the images of services as values before that, as
+their templates may do more with them.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 
-from bundler.model.bundle import Pin, PinnedOverlay
+from bundler.model.bundle import Pin, PinnedTarget
 from bundler.model.finding import Finding
 from bundler.model.lock import ImageLock
-from bundler.model.objects import ImageUse, KubernetesObject, ObjectRef
+from bundler.model.objects import ImageUse, KubernetesObject, ObjectRef, image_name
 from bundler.model.project import Environment, Project, Target
 from bundler.model.reference import Digest, ImageReference, InvalidReference
 from bundler.publish.images import images_of, with_images
@@ -20,7 +21,7 @@ from bundler.publish.images import images_of, with_images
 
 def pin(
     project: Project, environment: Environment, target: Target, lock: ImageLock
-) -> PinnedOverlay:
+) -> PinnedTarget:
     """A pin for each name that manifests may use for each service that the target has."""
     pins = tuple(
         Pin(name, lock.services[service.name].reference, service.name)
@@ -28,28 +29,48 @@ def pin(
         if service.name not in target.without
         for name in sorted(service.manifest_names)
     )
-    return PinnedOverlay(environment, target, pins)
+    return PinnedTarget(environment, target, pins)
+
+
+def with_services(
+    pinned: PinnedTarget, objects: Iterable[KubernetesObject]
+) -> tuple[KubernetesObject, ...]:
+    """The objects with the pinned image wherever one names a service, by whatever tag or digest."""
+    pins = {pin.name: str(pin.image) for pin in pinned.pins}
+    services, declared = pinned.services, pinned.environment.image_paths
+    return tuple(
+        with_images(
+            obj,
+            {
+                use.image: pins[name]
+                for use in images_of(obj, declared)
+                if (name := image_name(use.image)) in pins and use.image not in services
+            },
+            declared,
+        )
+        for obj in objects
+    )
 
 
 def external_images(
-    overlay: PinnedOverlay, project: Project, objects: Iterable[KubernetesObject]
+    pinned: PinnedTarget, project: Project, objects: Iterable[KubernetesObject]
 ) -> Iterator[ImageReference]:
     """The declared third-party images that the rendered objects use."""
-    pinned = overlay.services
+    services = pinned.services
     for obj in objects:
-        for use in images_of(obj):
-            image = _parsed(use.image) if use.image not in pinned else None
+        for use in images_of(obj, pinned.environment.image_paths):
+            image = _parsed(use.image) if use.image not in services else None
             if image is not None and project.is_external(image):
                 yield image
 
 
-def needs_digest(overlay: PinnedOverlay, image: ImageReference) -> bool:
+def needs_digest(pinned: PinnedTarget, image: ImageReference) -> bool:
     """Whether a third-party image has to be resolved for this environment."""
-    return overlay.environment.protected and image.digest is None
+    return pinned.environment.protected and image.digest is None
 
 
 def with_external_digests(
-    overlay: PinnedOverlay,
+    pinned: PinnedTarget,
     project: Project,
     objects: Iterable[KubernetesObject],
     digests: Mapping[str, Digest],
@@ -58,45 +79,45 @@ def with_external_digests(
     objects = tuple(objects)
     replacements = {
         str(image): str(image.with_digest(digests[str(image)]))
-        for image in external_images(overlay, project, objects)
-        if needs_digest(overlay, image)
+        for image in external_images(pinned, project, objects)
+        if needs_digest(pinned, image)
     }
-    return tuple(with_images(obj, replacements) for obj in objects)
+    return tuple(with_images(obj, replacements, pinned.environment.image_paths) for obj in objects)
 
 
 def check_pins(
-    overlay: PinnedOverlay,
+    pinned: PinnedTarget,
     project: Project,
     objects: Iterable[KubernetesObject],
     external: Mapping[str, Digest],
 ) -> Iterator[Finding]:
-    """What is wrong with the images of an overlay's objects, and the pins that nothing uses.
+    """What is wrong with the images of a target's objects, and the pins that nothing uses.
 
     `external` are the third-party images that have been pinned: reference as declared → digest.
     """
-    pinned = overlay.services
+    services = pinned.services
     known = {str(ImageReference.parse(text).with_digest(d)) for text, d in external.items()}
     used: set[str] = set()
     mutable: set[str] = set()
     for obj in objects:
-        for use in images_of(obj):
-            if use.image in pinned:
-                used.add(pinned[use.image])
+        for use in images_of(obj, pinned.environment.image_paths):
+            if use.image in services:
+                used.add(services[use.image])
                 continue
             finding = None
             if use.image not in known:
-                finding = _check_image(overlay, project, obj, use)
+                finding = _check_image(pinned, project, obj, use)
             if finding is None or use.image in mutable:
                 continue
             if finding.rule == "mutable-tag":
                 mutable.add(use.image)  # one warning an image is enough
             yield finding
-    for service in sorted(set(pinned.values()) - used):
-        yield _unused(overlay, project, service)
+    for service in sorted(set(services.values()) - used):
+        yield _unused(pinned, project, service)
 
 
 def _check_image(
-    overlay: PinnedOverlay, project: Project, obj: KubernetesObject, use: ImageUse
+    pinned: PinnedTarget, project: Project, obj: KubernetesObject, use: ImageUse
 ) -> Finding | None:
     """What is wrong with an image that is no service's pinned one."""
 
@@ -107,7 +128,7 @@ def _check_image(
             "warning" if warns else "error",
             pointer=use.pointer,
             object=str(ObjectRef.of(obj)),
-            environment=overlay.place,
+            environment=pinned.place,
             hint=hint,
         )
 
@@ -119,21 +140,26 @@ def _check_image(
         return finding("denied-image", message, "images.external.deny in bundler.yaml says so")
     if not project.is_external(image):
         message = f"image {use.image} is neither a service's nor declared external"
-        return finding("unpinned-image", message, _unpinned_hint(overlay, project, image))
+        return finding("unpinned-image", message, _unpinned_hint(pinned, project, image))
     if image.digest is None:
         message = f"image {use.image} has no digest: what it is can change"
         return finding("mutable-tag", message, "protected environments get a digest", warns=True)
     return None
 
 
-def _unpinned_hint(overlay: PinnedOverlay, project: Project, image: ImageReference) -> str:
+def _unpinned_hint(pinned: PinnedTarget, project: Project, image: ImageReference) -> str:
     meant = project.service_of(image.name)
-    if meant is not None and meant.name in overlay.target.without:
-        return f"service {meant.name} is listed under without for {overlay.place}"
+    if meant is not None and meant.name in pinned.target.without:
+        return f"service {meant.name} is listed under without for {pinned.place}"
     disabled = next((s for s in project.disabled.values() if image.name in s.manifest_names), None)
     if disabled is not None:
         return f"service {disabled.name} is disabled: take its objects out of this environment"
     last = image.name.rpartition("/")[2]
+    if last in project.services and pinned.target.helm:
+        return (
+            f"if a chart puts service {last} together so, say under helm.pins.{last} where its "
+            "values have it, and see what a global registry adds to it"
+        )
     if last in project.services:
         return (
             f"if it is service {last}, add {image.name} to services.{last}.names, "
@@ -145,14 +171,14 @@ def _unpinned_hint(overlay: PinnedOverlay, project: Project, image: ImageReferen
     return "add it to images.external, or to the names of the service that it is"
 
 
-def _unused(overlay: PinnedOverlay, project: Project, service: str) -> Finding:
+def _unused(pinned: PinnedTarget, project: Project, service: str) -> Finding:
     names = ", ".join(sorted(project.services[service].manifest_names))
-    environment = overlay.environment.name
+    environment = pinned.environment.name
     return Finding(
         "unused-pin",
         f"no object uses the image of service {service} (looked for {names})",
         service=service,
-        environment=overlay.place,
+        environment=pinned.place,
         hint=f"add the name that its manifests use to services.{service}.names, "
         f"or list it under environments.{environment}.without",
     )

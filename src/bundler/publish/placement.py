@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from bundler.model.bundle import PinnedOverlay
-from bundler.model.finding import Finding
+from bundler.model.bundle import PinnedTarget
+from bundler.model.finding import Finding, json_pointer
 from bundler.model.lock import ImageLock
 from bundler.model.objects import (
     CLUSTER_SCOPED,
     COMMIT,
-    ENVIRONMENT,
-    FIELD_MANAGER,
-    MANAGED_BY,
-    OWNER,
-    PART_OF,
+    LAST_APPLIED,
+    WAVE,
     WAVES,
+    WEIGHT,
     KubernetesObject,
     ObjectRef,
-    wave_of,
+    Step,
+    is_weight,
+    owned,
 )
+from bundler.model.reference import Digest
+from bundler.model.sops import is_encrypted
 from bundler.publish.images import images_of
 
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_MAX_FILE_NAME = 90
+"""Bytes: with the longest names of an environment and a target, what readers take as a path."""
 
 
-def file_of(place: str, ref: ObjectRef) -> str:
-    """Path in the bundle of the file that an object stands in."""
-    wave = wave_of(ref)
-    return f"{place}/{WAVES.index(wave) * 10:02}-{wave}.yaml"
+def file_of(place: str, obj: KubernetesObject) -> str:
+    """Path in the bundle of the file that an object stands in; an encrypted one has its own."""
+    step = Step.of(obj)
+    stage = f"{place}/{step.wave * 10:02}-{step.name}"
+    return f"{stage}.sops/{_own_name(obj)}" if is_encrypted(obj) else f"{stage}.yaml"
+
+
+def _own_name(obj: KubernetesObject) -> str:
+    """A file name for one object: no other of its kind has it."""
+    ref = ObjectRef.of(obj)
+    name = f"{ref.namespace}.{ref.name}.yaml"
+    if re.fullmatch(r"[a-z0-9.-]+", name) and len(name) <= _MAX_FILE_NAME:
+        return name
+    return f"{Digest.of('/'.join(ref).encode()).hex}.yaml"
 
 
 def flattened(documents: Iterable[Any]) -> Iterator[Any]:
@@ -60,7 +74,7 @@ def check_shape(
             Finding(rule, f"document {number}: {message}", object=name, environment=place)
         )
     if not objects and not findings:
-        findings.append(Finding("empty-render", "the overlay has no objects", environment=place))
+        findings.append(Finding("empty-render", "there are no objects", environment=place))
     return objects, findings
 
 
@@ -90,7 +104,7 @@ def _name_problem(kind: str, metadata: Mapping[str, Any]) -> tuple[str, str] | N
 
 
 def placed(
-    overlay: PinnedOverlay,
+    pinned: PinnedTarget,
     project: str,
     lock: ImageLock,
     services: Mapping[str, str],
@@ -98,22 +112,22 @@ def placed(
 ) -> tuple[KubernetesObject, ...]:
     """The objects as they are applied, sorted. `services`: pinned image string → service."""
     objects = tuple(objects)
-    cluster_scoped = cluster_scoped_kinds(overlay, objects)
-    owned = (
-        _owned(_in_namespace(obj, overlay, cluster_scoped), overlay, project, lock, services)
+    cluster_scoped = cluster_scoped_kinds(pinned, objects)
+    marked = (
+        _owned(_in_namespace(obj, pinned, cluster_scoped), pinned, project, lock, services)
         for obj in objects
     )
-    return tuple(sorted(owned, key=ObjectRef.of))
+    return tuple(sorted(marked, key=ObjectRef.of))
 
 
 def cluster_scoped_kinds(
-    overlay: PinnedOverlay, objects: Iterable[KubernetesObject]
+    pinned: PinnedTarget, objects: Iterable[KubernetesObject]
 ) -> Collection[tuple[str, str]]:
     """(group, kind) of what has no namespace: built-in, or defined so, or declared so."""
     kinds = set(CLUSTER_SCOPED)
     for obj in objects:
         ref = ObjectRef.of(obj)
-        if ref.kind in overlay.environment.allowed.cluster_scoped:
+        if ref.kind in pinned.environment.allowed.cluster_scoped:
             kinds.add((ref.group, ref.kind))
         spec = obj.get("spec")
         if ref.kind == "CustomResourceDefinition" and isinstance(spec, Mapping):
@@ -124,7 +138,7 @@ def cluster_scoped_kinds(
 
 
 def _in_namespace(
-    obj: KubernetesObject, overlay: PinnedOverlay, cluster_scoped: Collection[tuple[str, str]]
+    obj: KubernetesObject, pinned: PinnedTarget, cluster_scoped: Collection[tuple[str, str]]
 ) -> KubernetesObject:
     ref = ObjectRef.of(obj)
     metadata = {key: value for key, value in obj["metadata"].items() if key != "namespace"}
@@ -133,31 +147,25 @@ def _in_namespace(
         return {**obj, "metadata": metadata}
     return {
         **obj,
-        "metadata": {**metadata, "namespace": ref.namespace or overlay.target.namespace},
+        "metadata": {**metadata, "namespace": ref.namespace or pinned.target.namespace},
     }
 
 
 def _owned(
     obj: KubernetesObject,
-    overlay: PinnedOverlay,
+    pinned: PinnedTarget,
     project: str,
     lock: ImageLock,
     services: Mapping[str, str],
 ) -> KubernetesObject:
-    """With our labels and owner, on its own metadata only: pods and selectors stay as they are."""
-    metadata = obj["metadata"]
-    labels = {
-        **(metadata.get("labels") or {}),
-        PART_OF: project,
-        MANAGED_BY: FIELD_MANAGER,
-        ENVIRONMENT: overlay.environment.name,
-    }
+    """With our labels and owner; of a service's workload, the commit of its image too."""
+    marked = owned(obj, project, pinned.environment.name, pinned.target.name)
+    metadata = marked["metadata"]
     service = workload_service(obj, services)
-    if service is not None:
-        labels[COMMIT] = lock.services[service].commit
-    annotations = {**(metadata.get("annotations") or {}), OWNER: f"{project}/{overlay.place}"}
-    annotations.pop(_LAST_APPLIED, None)
-    return {**obj, "metadata": {**metadata, "labels": labels, "annotations": annotations}}
+    commit = {COMMIT: lock.services[service].commit} if service is not None else {}
+    annotations = {k: v for k, v in metadata["annotations"].items() if k != LAST_APPLIED}
+    labels = {**metadata["labels"], **commit}
+    return {**marked, "metadata": {**metadata, "labels": labels, "annotations": annotations}}
 
 
 def workload_service(obj: KubernetesObject, services: Mapping[str, str]) -> str | None:
@@ -167,15 +175,16 @@ def workload_service(obj: KubernetesObject, services: Mapping[str, str]) -> str 
     return next(iter(main), uses[0][1] if uses else None)
 
 
-def check_place(overlay: PinnedOverlay, objects: Iterable[KubernetesObject]) -> Iterator[Finding]:
+def check_place(pinned: PinnedTarget, objects: Iterable[KubernetesObject]) -> Iterator[Finding]:
     """What leaves the target's namespace without being allowed to, and what stands twice."""
     objects = tuple(objects)
-    cluster_scoped = cluster_scoped_kinds(overlay, objects)
+    cluster_scoped = cluster_scoped_kinds(pinned, objects)
     seen: set[ObjectRef] = set()
+    yield from check_waves(pinned, objects)
     for obj in objects:
         ref = ObjectRef.of(obj)
         is_cluster_scoped = (ref.group, ref.kind) in cluster_scoped
-        problem = _scope_problem(overlay, ref) if is_cluster_scoped else _escape(overlay, ref)
+        problem = _scope_problem(pinned, ref) if is_cluster_scoped else _escape(pinned, ref)
         if ref in seen:
             problem = ("duplicate-object", "stands twice in this target", None)
         seen.add(ref)
@@ -184,27 +193,48 @@ def check_place(overlay: PinnedOverlay, objects: Iterable[KubernetesObject]) -> 
             yield Finding(
                 rule,
                 message,
-                file=file_of(overlay.place, ref),
+                file=file_of(pinned.place, obj),
                 object=str(ref),
-                environment=overlay.place,
+                environment=pinned.place,
                 hint=hint,
             )
 
 
-def _scope_problem(overlay: PinnedOverlay, ref: ObjectRef) -> tuple[str, str, str | None] | None:
-    allowed = overlay.environment.allowed.cluster_scoped
-    is_own_namespace = ref == ObjectRef("", "Namespace", "", overlay.target.namespace)
+def check_waves(pinned: PinnedTarget, objects: Iterable[KubernetesObject]) -> Iterator[Finding]:
+    """The annotations of ours that say no wave and no weight."""
+    for obj in objects:
+        annotations = obj["metadata"].get("annotations") or {}
+        wave, weight = annotations.get(WAVE, WAVES[0]), annotations.get(WEIGHT, "0")
+        problems = {
+            WAVE: None if wave in WAVES else f"{wave!r} is no wave: {', '.join(WAVES)}",
+            WEIGHT: None if is_weight(weight) else f"{weight!r} is no whole number",
+        }
+        for key, problem in problems.items():
+            if problem:
+                yield Finding(
+                    "unknown-wave",
+                    problem,
+                    file=file_of(pinned.place, obj),
+                    pointer=json_pointer("metadata", "annotations", key),
+                    object=str(ObjectRef.of(obj)),
+                    environment=pinned.place,
+                )
+
+
+def _scope_problem(pinned: PinnedTarget, ref: ObjectRef) -> tuple[str, str, str | None] | None:
+    allowed = pinned.environment.allowed.cluster_scoped
+    is_own_namespace = ref == ObjectRef("", "Namespace", "", pinned.target.namespace)
     if is_own_namespace or ref.kind in allowed:
         return None
     message = f"{ref.kind} belongs to the whole cluster, not to namespace "
-    hint = f"add {ref.kind} to environments.{overlay.environment.name}.allow.clusterScoped"
-    return "cluster-scoped", message + overlay.target.namespace, hint
+    hint = f"add {ref.kind} to environments.{pinned.environment.name}.allow.clusterScoped"
+    return "cluster-scoped", message + pinned.target.namespace, hint
 
 
-def _escape(overlay: PinnedOverlay, ref: ObjectRef) -> tuple[str, str, str | None] | None:
-    own = overlay.target.namespace
-    if ref.namespace == own or ref.namespace in overlay.environment.allowed.namespaces:
+def _escape(pinned: PinnedTarget, ref: ObjectRef) -> tuple[str, str, str | None] | None:
+    own = pinned.target.namespace
+    if ref.namespace == own or ref.namespace in pinned.environment.allowed.namespaces:
         return None
     message = f"namespace {ref.namespace} is not the target's own, {own}"
-    place = f"environments.{overlay.environment.name}.allow.namespaces"
+    place = f"environments.{pinned.environment.name}.allow.namespaces"
     return "namespace-escape", message, f"remove it, or add {ref.namespace} to {place}"

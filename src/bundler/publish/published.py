@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from bundler import bundles
 from bundler.bundles import Manifest
-from bundler.errors import VerificationFailed, VersionExists
+from bundler.errors import VersionExists
 from bundler.manifests import read_json
 from bundler.model.artifact import Artifact
 from bundler.model.bundle import ReleaseDocument, ValidatedBundle
@@ -16,7 +16,7 @@ from bundler.model.finding import Finding, json_pointer
 from bundler.model.lock import ImageLock
 from bundler.model.project import Project
 from bundler.model.reference import ArtifactReference, Digest, Repository
-from bundler.model.release import SemVer, SourceRevision
+from bundler.model.release import SourceRevision
 from bundler.ports import ArtifactReader, DocumentSchemas
 from bundler.publish.pack import recorded
 
@@ -54,6 +54,14 @@ def refuse_other_source(
     existing: PublishedRelease, project: Project, revision: SourceRevision
 ) -> None:
     """Raises VersionExists where the version was made from something else than this commit."""
+    findings = _source_differences(existing, project, revision)
+    if findings:
+        raise _exists(existing, "from another source", findings)
+
+
+def _source_differences(
+    existing: PublishedRelease, project: Project, revision: SourceRevision
+) -> list[Finding]:
     there = {key: existing.value[key] for key in ("project", "tag", "commit")}
     ours = {"project": project.name, "tag": revision.tag.name, "commit": revision.commit}
     findings = list(_different(there, ours))
@@ -63,24 +71,37 @@ def refuse_other_source(
         dict.fromkeys(project.services, "a service"),
         "services",
     )
-    if findings:
-        raise _exists(existing, "from another source", findings)
+    return findings
 
 
 def refuse_other_content(
     existing: PublishedRelease, bundle: ValidatedBundle, artifact: Artifact
 ) -> None:
     """Raises VersionExists where the lock or the rendered files differ."""
-    made = cast("Mapping[str, Any]", read_json(artifact.config.content))
-    ours = bundle.rendered.lock
-    # Of what is there we compare what we know: a newer version may have recorded more.
-    findings = list(_different(recorded(lock(existing, ours.revision)), recorded(ours)))
-    findings += _different_content(existing.value, made)
+    findings = _content_differences(existing, bundle, artifact)
     if findings:
         raise _exists(existing, "with other content", findings)
 
 
-def _different_content(there: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[Finding]:
+def differences(
+    existing: PublishedRelease, project: Project, bundle: ValidatedBundle, artifact: Artifact
+) -> list[Finding]:
+    """All in which a version differs from what would be published under it now."""
+    source = _source_differences(existing, project, bundle.rendered.lock.revision)
+    return source + _content_differences(existing, bundle, artifact)
+
+
+def _content_differences(
+    existing: PublishedRelease, bundle: ValidatedBundle, artifact: Artifact
+) -> list[Finding]:
+    made = cast("Mapping[str, Any]", read_json(artifact.config.content))
+    ours = bundle.rendered.lock
+    # Of what is there we compare what we know: a newer version may have recorded more.
+    findings = list(_different(recorded(lock(existing, ours.revision)), recorded(ours)))
+    return findings + list(_rendered_differences(existing.value, made))
+
+
+def _rendered_differences(there: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[Finding]:
     if there["content"]["tar"] == made["content"]["tar"]:
         return
     before, after = _files(there), _files(made)
@@ -113,32 +134,7 @@ def _different(there: object, made: object, *steps: str) -> Iterator[Finding]:
 def _exists(existing: PublishedRelease, how: str, findings: list[Finding]) -> VersionExists:
     return VersionExists(
         f"{existing.manifest.reference} is published {how}; versions never change",
-        hint="publish the change under a new tag",
+        hint="publish the change under a new tag, or this version with other content: "
+        'bundler publish --replace --reason "…"',
         findings=findings,
     )
-
-
-def removed_services(
-    reader: ArtifactReader,
-    registry: Repository,
-    bundle: ValidatedBundle,
-    schemas: DocumentSchemas,
-) -> tuple[str, ...]:
-    """Services of the next lower published version that this release has not."""
-    revision = bundle.rendered.lock.revision
-    own = revision.tag.semver
-    if own is None:
-        return ()
-    lower = (
-        version
-        for version in bundles.versions(reader.tags(registry))
-        if (semver := SemVer.parse(version)) is not None and semver < own
-    )
-    previous = next(lower, None)
-    try:
-        found = find(reader, registry, previous, schemas) if previous else None
-    except VerificationFailed:
-        return ()  # somebody else's artifact in our repository has no services
-    if found is None:
-        return ()
-    return tuple(sorted(found.value["services"].keys() - bundle.rendered.lock.services.keys()))

@@ -16,11 +16,16 @@ def push(
     writer: ArtifactWriter, repository: Repository, artifact: Artifact, version: str
 ) -> ArtifactReference:
     """Publish an artifact under a version. Raises VersionExists for other content there."""
+    send(writer, repository, artifact)
+    writer.tag(repository, artifact, version)
+    return ArtifactReference(repository, version, artifact.digest)
+
+
+def send(writer: ArtifactWriter, repository: Repository, artifact: Artifact) -> None:
+    """Push an artifact that no version names yet."""
     try:
         writer.push(repository, artifact)
     except CouldNotCheck as error:
         if REFUSED_TYPES in error.message:
             raise CouldNotCheck(error.message, hint=COMPAT_HINT) from error
         raise
-    writer.tag(repository, artifact, version)
-    return ArtifactReference(repository, version, artifact.digest)

@@ -2,203 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Any
 
-from bundler.errors import ImagesMissing, ImagesRefused, NotFound, RenderFailed
-from bundler.manifests import InvalidYaml, read_documents, write_documents
-from bundler.model.bundle import Pin, PinnedOverlay, RenderedBundle, RenderedTarget
+from bundler.manifests import write_documents
+from bundler.model.bundle import PinnedTarget, RenderedBundle, RenderedTarget
 from bundler.model.finding import Finding
 from bundler.model.lock import ImageLock
 from bundler.model.objects import KubernetesObject, ObjectRef
 from bundler.model.project import Project
-from bundler.model.reference import Digest, ImageReference
-from bundler.parallel import threads
-from bundler.ports import Renderer
+from bundler.publish import image_paths
+from bundler.publish.external import ResolveExternal, external_digests
+from bundler.publish.layering import with_layers
 from bundler.publish.pin import (
     check_pins,
     external_images,
     pin,
     with_external_digests,
+    with_services,
 )
-from bundler.publish.placement import check_place, check_shape, file_of, flattened, placed
-
-PARALLEL_RENDERS = 4
-PARALLEL_REQUESTS = 16
-
-ResolveExternal = Callable[[ImageReference], Digest]
-"""A third-party image → its digest. Raises NotFound, Unreachable, CouldNotCheck."""
+from bundler.publish.placement import check_place, check_shape, file_of, placed
+from bundler.publish.rendering import Renderers, rendered_documents
 
 
 def render(
     project: Project,
     lock: ImageLock,
     tree: PurePath,
-    renderer: Renderer,
+    renderers: Renderers,
     resolve_external: ResolveExternal,
+    newest_kubernetes: str,
 ) -> RenderedBundle:
     """All targets of all environments, with what rendering noticed as findings.
 
     `tree` is the tag's exported tree. The result's lock has the third-party digests; those that
-    the given lock has already are taken over. Raises RenderFailed (all overlays that do not
-    build), ImagesMissing (all third-party images that do not exist), ToolMissing.
+    the given lock has already are taken over. Charts of an environment without a version see
+    `newest_kubernetes`. Raises RenderFailed (all that does not render), ImagesMissing (all
+    third-party images that do not exist), ToolMissing.
     """
-    overlays = [
+    targets = [
         pin(project, environment, target, lock)
         for environment in project.environments.values()
         for target in environment.targets
     ]
-    documents = _rendered_documents(overlays, tree, renderer)
-    shaped = [check_shape(overlay.place, documents[_key(overlay)]) for overlay in overlays]
-    uses = [
-        (overlay, tuple(external_images(overlay, project, objects)))
-        for overlay, (objects, _) in zip(overlays, shaped, strict=True)
+    documents = rendered_documents(targets, project, tree, renderers, newest_kubernetes)
+    shaped = [
+        check_shape(pinned.place, each.documents)
+        for pinned, each in zip(targets, documents, strict=True)
     ]
-    lock = replace(lock, external=_external_digests(uses, lock.external, resolve_external))
-    targets: list[RenderedTarget] = []
-    findings: list[Finding] = []
-    for overlay, (objects, problems) in zip(overlays, shaped, strict=True):
-        target, noticed = _finished(overlay, project, lock, objects)
-        targets.append(target)
-        findings += [*problems, *noticed]
-    versions = {renderer.name: renderer.version()} if overlays else {}
-    return RenderedBundle(lock, tuple(targets), versions, tuple(findings))
+    layered, misfits = with_layers(targets, [objects for objects, _ in shaped])
+    layered = [with_services(*each) for each in zip(targets, layered, strict=True)]
+    uses = [
+        (pinned, tuple(external_images(pinned, project, objects)))
+        for pinned, objects in zip(targets, layered, strict=True)
+    ]
+    lock = replace(lock, external=external_digests(uses, lock.external, resolve_external))
+    finished: list[RenderedTarget] = []
+    findings = [*project.warnings, *misfits]
+    findings += [finding for each in documents for finding in each.findings]
+    findings += [finding for _, problems in shaped for finding in problems]
+    for pinned, objects in zip(targets, layered, strict=True):
+        target, noticed = _finished(pinned, project, lock, objects)
+        finished.append(target)
+        findings += noticed
+    findings += image_paths.check(finished)
+    return RenderedBundle(lock, tuple(finished), renderers.versions(project), tuple(findings))
 
 
 def files(rendered: RenderedBundle) -> Mapping[str, bytes]:
-    """The files of the content layer: `<environment>/<target>/NN-<stage>.yaml`."""
+    """The files of the content layer (docs/bundle-format.md)."""
     grouped: dict[str, list[KubernetesObject]] = {}
+    written: dict[str, bytes] = {}
     for target in rendered.targets:
         for obj in target.objects:
-            grouped.setdefault(file_of(target.place, ObjectRef.of(obj)), []).append(obj)
-    return {path: write_documents(grouped[path]) for path in sorted(grouped)}
+            path = file_of(target.place, obj)
+            if committed := target.encrypted.get(ObjectRef.of(obj)):
+                written[path] = committed
+            else:
+                grouped.setdefault(path, []).append(obj)
+    written |= {path: write_documents(members) for path, members in grouped.items()}
+    return {path: written[path] for path in sorted(written)}
 
 
 def _finished(
-    overlay: PinnedOverlay, project: Project, lock: ImageLock, objects: Iterable[KubernetesObject]
+    pinned: PinnedTarget, project: Project, lock: ImageLock, objects: Iterable[KubernetesObject]
 ) -> tuple[RenderedTarget, list[Finding]]:
-    pinned = with_external_digests(overlay, project, objects, lock.external)
-    ours = placed(overlay, project.name, lock, overlay.services, pinned)
+    with_digests = with_external_digests(pinned, project, objects, lock.external)
+    ours = placed(pinned, project.name, lock, pinned.services, with_digests)
     noticed = [
-        replace(finding, file=finding.file or _file(overlay, finding, ours))
-        for finding in check_pins(overlay, project, ours, lock.external)
+        replace(finding, file=finding.file or _file(pinned, finding, ours))
+        for finding in check_pins(pinned, project, ours, lock.external)
     ]
-    noticed += check_place(overlay, ours)
-    return RenderedTarget(overlay.environment, overlay.target, ours), noticed
+    noticed += check_place(pinned, ours)
+    return RenderedTarget(pinned.environment, pinned.target, ours), noticed
 
 
 def _file(
-    overlay: PinnedOverlay, finding: Finding, objects: Iterable[KubernetesObject]
+    pinned: PinnedTarget, finding: Finding, objects: Iterable[KubernetesObject]
 ) -> str | None:
-    refs = (ObjectRef.of(obj) for obj in objects)
-    found = next((ref for ref in refs if str(ref) == finding.object), None)
-    return file_of(overlay.place, found) if found else None
-
-
-# --- running the renderer -----------------------------------------------------------------------
-
-
-def _key(overlay: PinnedOverlay) -> tuple[str, tuple[Pin, ...]]:
-    """What a render depends on: targets that have it in common share one."""
-    return overlay.target.kustomize, overlay.pins
-
-
-def _rendered_documents(
-    overlays: Iterable[PinnedOverlay], tree: PurePath, renderer: Renderer
-) -> Mapping[tuple[str, tuple[Pin, ...]], Sequence[Any]]:
-    different = {_key(overlay): overlay for overlay in reversed(tuple(overlays))}
-    with threads(PARALLEL_RENDERS, waits=True) as pool:
-        running = {
-            key: pool.submit(_documents, tree, overlay, renderer)
-            for key, overlay in reversed(different.items())
-        }
-    failures = [
-        (different[key].place, error)
-        for key, future in running.items()
-        if isinstance(error := future.exception(), RenderFailed)
-    ]
-    if failures:
-        raise _all_failures(failures, len(running))
-    return {key: future.result() for key, future in running.items()}
-
-
-def _documents(tree: PurePath, overlay: PinnedOverlay, renderer: Renderer) -> Sequence[Any]:
-    output = renderer.render(tree, overlay)
-    try:
-        return tuple(flattened(read_documents(output)))
-    except InvalidYaml as error:
-        line = f" in line {error.line}" if error.line else ""
-        raise RenderFailed(
-            f"{overlay.place}: {renderer.name} rendered invalid YAML{line}: {error}"
-        ) from error
-
-
-def _all_failures(failures: Sequence[tuple[str, RenderFailed]], total: int) -> RenderFailed:
-    if len(failures) == 1:
-        return failures[0][1]
-    findings = [
-        finding
-        for place, error in failures
-        for finding in error.findings
-        or (Finding("render", error.message, environment=place, hint=error.hint),)
-    ]
-    places = ", ".join(place for place, _ in failures)
-    return RenderFailed(
-        f"{len(failures)} of {total} overlays do not render: {places}", findings=findings
-    )
-
-
-# --- third-party images -------------------------------------------------------------------------
-
-
-def _external_digests(
-    uses: Iterable[tuple[PinnedOverlay, Sequence[ImageReference]]],
-    known: Mapping[str, Digest],
-    resolve_external: ResolveExternal,
-) -> Mapping[str, Digest]:
-    """Reference as written → digest, for all that have one or need one."""
-    digests: dict[str, Digest] = {}
-    wanted: dict[str, tuple[PinnedOverlay, ImageReference]] = {}
-    for overlay, images in uses:
-        for image in images:
-            protected = overlay.environment.protected
-            digest = known.get(str(image)) if protected else image.digest
-            if digest is not None:
-                digests[str(image)] = digest
-            elif protected:  # a digest too: whoever wrote it may have been wrong
-                wanted.setdefault(str(image), (overlay, image))
-    digests |= _resolved(wanted, resolve_external)
-    return dict(sorted(digests.items()))
-
-
-def _resolved(
-    wanted: Mapping[str, tuple[PinnedOverlay, ImageReference]], resolve_external: ResolveExternal
-) -> Mapping[str, Digest]:
-    if not wanted:
-        return {}
-    with threads(PARALLEL_REQUESTS) as pool:
-        asked: dict[str, Future[Digest]] = {
-            text: pool.submit(resolve_external, image) for text, (_, image) in wanted.items()
-        }
-    failures = {text: future.exception() for text, future in asked.items()}
-    places = {text: overlay.place for text, (overlay, _) in wanted.items()}
-    missing = [
-        Finding("external-image-missing", error.message, hint=error.hint, environment=places[text])
-        for text, error in failures.items()
-        if isinstance(error, NotFound)
-    ]
-    refused = [
-        replace(finding, environment=places[text])
-        for text, error in failures.items()
-        if isinstance(error, ImagesRefused)
-        for finding in error.findings
-    ]
-    if refused:
-        raise ImagesRefused("third-party images are refused", findings=[*refused, *missing])
-    if missing:
-        count = f"{len(missing)} third-party image{'s' if len(missing) > 1 else ''}"
-        raise ImagesMissing(f"{count} not found", findings=missing)
-    return {text: future.result() for text, future in asked.items()}
+    found = next((obj for obj in objects if str(ObjectRef.of(obj)) == finding.object), None)
+    return file_of(pinned.place, found) if found else None

@@ -55,9 +55,9 @@ class Amount:
 class Copied:
     """What was sent, what was there already (or in reach of the destination), and the graphs."""
 
-    sent: Amount
-    skipped: Amount
-    graphs: tuple[Graph, ...]
+    sent: Amount = Amount()
+    skipped: Amount = Amount()
+    graphs: tuple[Graph, ...] = ()
 
 
 class _Place(NamedTuple):
@@ -75,11 +75,14 @@ def copy(
     referrers: bool = False,
     dry_run: bool = False,
     on_total: OnTotal = lambda _: lambda _: None,
+    before_sending: Callable[[], object] = lambda: None,
 ) -> Copied:
     """Copy every root and set its tag when all of it is there.
 
-    A dry run only counts. Raises NotFound, VerificationFailed (the source has something else than
-    its digest says), VersionExists (a tag has another digest), Unreachable, CouldNotCheck.
+    A dry run only counts. `before_sending` is called when all is known and nothing is sent yet:
+    it may raise what speaks against it. Raises NotFound, VerificationFailed (the source has
+    something else than its digest says), VersionExists (a tag has another digest), Unreachable,
+    CouldNotCheck.
     """
     with threads(PARALLEL) as pool:
         graphs = read_graphs(
@@ -87,6 +90,7 @@ def copy(
         )
         run = _Copy(source, destination, list(zip(roots, graphs, strict=True)), pool)
         run.find_absent()
+        before_sending()
         step = on_total(run.total)
         if dry_run:
             run.count_absent()
@@ -112,12 +116,22 @@ class _Copy:
         self._pool = pool
         self._present: set[_Place] = set()
         """Manifests that are at the destination, with all that is below them."""
+        self._blobs_there: dict[_Place, bool] = {}
+        """Those that were asked for, and whether they are at the destination."""
         self._sent: set[_Place] = set()
 
     # --- what there is to do --------------------------------------------------------------------
 
     def find_absent(self) -> None:
-        """Ask for the roots and the referrers: what is below one that is there is there too."""
+        """Ask for the roots and the referrers: what is below one that is there is there too.
+
+        A few blobs are asked for at the same time, many only if they are to be sent.
+        """
+        blobs = self._all_blobs()
+        asked = {
+            place: self._pool.submit(self._destination.has, place.repository, blob)
+            for place, blob in (blobs if len(blobs) <= PARALLEL else {}).items()
+        }
         tops = {
             _Place(root.to, digest): graph
             for root, graph in self._roots
@@ -136,6 +150,7 @@ class _Copy:
                 self._present.update(
                     _Place(place.repository, digest) for digest in graph.below(place.digest)
                 )
+        self._blobs_there = {place: answer.result() for place, answer in asked.items()}
 
     @property
     def total(self) -> int:
@@ -151,13 +166,14 @@ class _Copy:
         }
 
     def _blobs(self) -> Mapping[_Place, tuple[Descriptor, Repository]]:
-        """Those of manifests that are not there: what, and where it is read."""
+        """Those that are not known to be there: what, and where it is read."""
         return {
             _Place(root.to, blob.digest): (blob, root.source)
             for root, graph in self._roots
             for digest, node in graph.nodes.items()
             if _Place(root.to, digest) not in self._present
             for blob in node.blobs
+            if not self._blobs_there.get(_Place(root.to, blob.digest))
         }
 
     def _all_blobs(self) -> Mapping[_Place, Descriptor]:
@@ -175,8 +191,10 @@ class _Copy:
         asked = {
             self._pool.submit(self._destination.has, place.repository, blob): place
             for place, (blob, _) in self._blobs().items()
+            if place not in self._blobs_there
         }
-        self._sent = {place for answer, place in asked.items() if not answer.result()}
+        self._sent = {place for place in self._blobs() if place in self._blobs_there}
+        self._sent.update(place for answer, place in asked.items() if not answer.result())
         self._sent.update(self._manifests())
 
     def send_blobs(self, step: Callable[[str], None]) -> None:
@@ -224,7 +242,10 @@ class _Copy:
             self._sent.add(place)
             return self._source.blob_pieces(source, blob)
 
-        return self._pool.submit(self._destination.put_blob, place.repository, blob, pieces, near)
+        return self._pool.submit(
+            self._destination.put_blob, place.repository, blob, pieces, near,
+            is_absent=place in self._blobs_there,
+        )  # fmt: skip
 
     def send_manifests(self, step: Callable[[str], None]) -> None:
         """Level by level; a tag comes last, when referrers are there too."""
@@ -245,11 +266,19 @@ class _Copy:
                 ),
                 step,
             )
+        _finish(self._send_manifest(place, node, None) for place, node in self._unsure_referrers())
         nodes = {
             _Place(root.to, root.digest): graph.nodes[root.digest] for root, graph in self._roots
         }
         late = ((place, tag) for place, tag in tags.items() if tag and place not in early)
         _finish((self._send_manifest(place, nodes[place], tag) for place, tag in late))
+
+    def _unsure_referrers(self) -> Iterator[tuple[_Place, Node]]:
+        """Those that are there: a copy that was broken off may have stored and not listed them."""
+        for root, graph in self._roots:
+            for digest in graph.referrers:
+                if (place := _Place(root.to, digest)) in self._present:
+                    yield place, graph.nodes[digest]
 
     def _send_manifest(self, place: _Place, node: Node, tag: str | None) -> Future[None]:
         return self._pool.submit(

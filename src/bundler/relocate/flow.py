@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, cast
 
 from bundler.bundles import Manifest, locked_images
@@ -103,19 +104,24 @@ def relocate(
     """
     release = cast("Mapping[str, Any]", document.value)
     reference = ArtifactReference(wanted.to, wanted.version or release["version"], manifest.digest)
-    is_there = _is_published(reference, present)
-    found = _located(source, manifest, document, wanted)
-    roots = [each.root(wanted.image_place) for each in found]
-    images = copy(
-        source, destination, roots,
-        referrers=wanted.referrers, dry_run=wanted.dry_run, on_total=lambda n: count("images", n),
-    )  # fmt: skip
-    described = _described(source, found, roots, images)
     root = Root(manifest.reference.repository, manifest.digest, wanted.to, reference.tag)
-    bundle = copy(
-        source, destination, [root],
-        referrers=wanted.referrers, dry_run=wanted.dry_run, on_total=lambda n: count("bundle", n),
-    )  # fmt: skip
+    copy_all = partial(
+        copy, source, destination, referrers=wanted.referrers, dry_run=wanted.dry_run
+    )
+    with threads(1) as pool:
+        published = pool.submit(_is_published, reference, present)
+        described: tuple[RelocatedImage, ...] = ()
+        images = Copied()
+        if wanted.images != "none":
+            published.result()
+            found = _located(source, manifest, document, wanted)
+            roots = [each.root(wanted.image_place) for each in found]
+            images = copy_all(roots, on_total=partial(count, "images"))
+            described = _described(source, found, roots, images)
+        bundle = copy_all(
+            [root], on_total=partial(count, "bundle"), before_sending=published.result
+        )
+        is_there = published.result()
     sent = images.sent + bundle.sent
     status: Status = "unchanged" if is_there and sent == Amount() else "copied"
     return Relocated(
@@ -144,8 +150,6 @@ def _is_published(reference: ArtifactReference, present: ManifestResolver | None
 def _located(
     source: ContentReader, manifest: Manifest, document: ReleaseDocument, wanted: Wanted
 ) -> list[Located]:
-    if wanted.images == "none":
-        return []
     pinned = locked_images(manifest.reference, document)
     images = pinned.all if wanted.only is None else wanted.only
     return locate(

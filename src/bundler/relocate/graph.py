@@ -9,20 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bundler.errors import NotFound, VerificationFailed
 from bundler.manifests import read_json
-from bundler.model.artifact import (
-    DOCKER_INDEX,
-    DOCKER_MANIFEST,
-    INDEX,
-    MANIFEST,
-    MAX_MANIFEST_BYTES,
-    Blob,
-    Descriptor,
-)
-from bundler.model.reference import Digest, InvalidReference, Repository
+from bundler.model.artifact import Blob, Descriptor
+from bundler.model.manifest_parts import MANIFESTS, manifest_parts
+from bundler.model.reference import Digest, Repository
 from bundler.ports import ContentReader
 
 MAX_MANIFESTS = 20_000
@@ -30,8 +23,6 @@ MAX_MANIFESTS_BYTES = 64 * 1024 * 1024
 """Of one copy: they are in memory all at once, the blobs are not."""
 MAX_DEPTH = 32
 """Of indexes in indexes, and of what refers to what refers to a manifest."""
-_INDEXES = frozenset({INDEX, DOCKER_INDEX})
-_IMAGES = frozenset({MANIFEST, DOCKER_MANIFEST})
 
 
 @dataclass(frozen=True)
@@ -206,80 +197,13 @@ def _node(source: ContentReader, repository: Repository, digest: Digest) -> Node
 def parse(place: str, digest: Digest, content: bytes) -> Node:
     """A manifest's parts. Raises VerificationFailed for what is no image manifest or index."""
     try:
-        document = read_json(content)
-        if not isinstance(document, dict) or document.get("schemaVersion") != 2:
-            raise ValueError("no manifest of version 2")
-        media_type = document.get("mediaType") or (INDEX if "manifests" in document else MANIFEST)
-        manifest = Blob(Descriptor(media_type, digest, len(content)), content)
-        if media_type in _INDEXES:
-            return _index(manifest, document)
-        if media_type in _IMAGES:
-            return _image(manifest, document)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        parts = manifest_parts(read_json(content))
+    except ValueError as error:
         raise VerificationFailed(f"{place}: malformed manifest: {error}") from error
-    raise VerificationFailed(
-        f"{place} has the media type {media_type!r}, which is not copied",
-        hint="image manifests and indexes are, of OCI and of Docker's schema 2",
-    )
-
-
-def _image(manifest: Blob, document: Mapping[str, Any]) -> Node:
-    if "manifests" in document:
-        raise ValueError("both an image and an index")
-    described = (document["config"], *document["layers"])
-    blobs = _unique(map(_descriptor, filter(_is_stored, described)))
-    return Node(manifest, blobs, subject=_subject(document))
-
-
-def _is_stored(value: Mapping[str, Any]) -> bool:
-    """Whether the registry itself has it; a layer with `urls` lies elsewhere, and stays there."""
-    return not value.get("urls")
-
-
-def _index(manifest: Blob, document: Mapping[str, Any]) -> Node:
-    if "layers" in document or "config" in document:
-        raise ValueError("both an image and an index")
-    entries = document["manifests"]
-    described = _unique(map(_descriptor, entries))
-    return Node(
-        manifest,
-        tuple(each for each in described if each.media_type not in _INDEXES | _IMAGES),
-        tuple(each for each in described if each.media_type in _INDEXES | _IMAGES),
-        _subject(document),
-        tuple(dict.fromkeys(name for entry in entries if (name := _platform(entry)))),
-    )
-
-
-def _subject(document: Mapping[str, Any]) -> Digest | None:
-    subject = document.get("subject")
-    return _descriptor(subject).digest if subject else None
-
-
-def _descriptor(value: Mapping[str, Any]) -> Descriptor:
-    size, media_type = value["size"], value["mediaType"]
-    if type(size) is not int or size < 0 or not isinstance(media_type, str) or not media_type:
-        raise ValueError(f"a size of {size!r} and the media type {media_type!r}")
-    if media_type in _INDEXES | _IMAGES and size > MAX_MANIFEST_BYTES:
-        raise ValueError(f"a manifest of {size} bytes: too large")
-    try:
-        return Descriptor(media_type, Digest.parse(value["digest"]), size)
-    except InvalidReference as error:
-        raise ValueError(str(error)) from error
-
-
-def _unique(descriptors: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
-    return tuple({each.digest: each for each in descriptors}.values())
-
-
-def platform_name(value: object) -> str:
-    """`linux/arm64/v8`; empty where nothing, or nothing known, is said."""
-    if not isinstance(value, dict):
-        return ""
-    parts = [value.get(key) for key in ("os", "architecture", "variant")]
-    if "unknown" in parts[:2] or not all(isinstance(part, str) and part for part in parts[:2]):
-        return ""
-    return "/".join(str(part) for part in parts if part)
-
-
-def _platform(entry: Mapping[str, Any]) -> str:
-    return platform_name(entry.get("platform"))
+    if parts.media_type not in MANIFESTS:
+        raise VerificationFailed(
+            f"{place} has the media type {parts.media_type!r}, which is not copied",
+            hint="image manifests and indexes are, of OCI and of Docker's schema 2",
+        )
+    manifest = Blob(Descriptor(parts.media_type, digest, len(content)), content)
+    return Node(manifest, parts.blobs, parts.children, parts.subject, parts.platforms)

@@ -9,13 +9,14 @@ from bundler.errors import AccessRefused, ImagesMissing
 from bundler.manifests import read_json
 from bundler.model.artifact import MAX_DOCUMENT_BYTES
 from bundler.model.finding import Finding
+from bundler.model.manifest_parts import platform_name
 from bundler.model.project import Lookup
 from bundler.model.reference import Digest, ImageReference, Repository
 from bundler.model.relocation import image_place, repository_of
 from bundler.parallel import threads
 from bundler.ports import ContentReader
 from bundler.relocate.copy import PARALLEL, Root
-from bundler.relocate.graph import Graph, platform_name
+from bundler.relocate.graph import Graph
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters.content_cache import MAX_ENTRY_BYTES, SHARES, CachedImages, ContentCache
+from bundler.adapters.cache_folder import SHARES
+from bundler.adapters.content_cache import MAX_ENTRY_BYTES, CachedImages, ContentCache
 from bundler.errors import NotFound, VerificationFailed
 from bundler.model.artifact import Descriptor
 from bundler.model.reference import Digest, Repository

@@ -10,8 +10,9 @@ import pytest
 from bundler.adapters.directory_target import DirectoryTarget, find_states
 from bundler.adapters.document_schemas import DocumentSchemas
 from bundler.errors import BundlerError, OwnershipRefused, PermissionRefused, Refused
-from bundler.manifests import read_documents
+from bundler.manifests import read_documents, write_documents
 from bundler.model.objects import OWNER, ObjectRef
+from bundler.model.sops import CommittedObject, placed
 from tests.fakes.releases import (
     Object,
     apply_to,
@@ -27,6 +28,9 @@ from tests.fakes.releases import (
 
 V1 = release("v1.0.0", [namespace(), config_map("settings", colour="red"), deployment("cart")])
 V2 = release("v1.1.0", [namespace(), config_map("settings", colour="blue"), job("migrate")])
+
+
+CIPHER = "ENC[AES256_GCM,data:b2s=,iv:YQ==,tag:YQ==,type:str]"
 
 
 def target(folder: Path, name: str = "default") -> DirectoryTarget:
@@ -84,9 +88,51 @@ def test_a_secret_in_the_clear_is_refused_before_anything_is_written(tmp_path: P
     assert not files(tmp_path)
 
 
-def test_an_encrypted_secret_is_written(tmp_path: Path) -> None:
-    encrypted = release("v1", [secret("token", value="ENC[AES256_GCM,data:x]")])
-    assert apply_to(target(tmp_path), encrypted).error is None
+def test_what_only_looks_encrypted_is_refused(tmp_path: Path) -> None:
+    looks = release("v1", [secret("token", value="ENC[AES256_GCM,data:x]")])
+    assert isinstance(apply_to(target(tmp_path), looks).error, Refused)
+
+
+def test_an_encrypted_secret_is_written_as_it_was_committed(tmp_path: Path) -> None:
+    path = tmp_path / "shop/secret/token.yaml"
+    assert apply_to(target(tmp_path), release("v1", [committed("# 1\n")])).error is None
+    assert path.read_bytes() == committed("# 1\n").content
+    for text, count in (("# 1\n", 0), ("# 2\n", 1)):
+        result = apply_to(target(tmp_path), release("v2", [committed(text)]))
+        assert result.changes.counts()["configured"] == count
+        assert path.read_bytes() == committed(text).content
+    assert apply_to(target(tmp_path), release("v3", [])).changes.counts()["deleted"] == 1
+    assert not path.exists()
+
+
+def test_an_encrypted_secret_of_another_target_is_refused(tmp_path: Path) -> None:
+    apply_to(target(tmp_path), release("v1", [committed("# 1\n")]))
+    other = DirectoryTarget(tmp_path, project="bank", environment="stage", target="default")
+    with pytest.raises(OwnershipRefused, match="shop/stage/default"):
+        other.apply(committed("# 2\n", owner="bank/stage/default"))
+
+
+def test_an_encrypted_secret_that_nobody_recorded_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "shop/secret/token.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(committed("# 1\n").content)
+    result = apply_to(target(tmp_path), release("v1", [committed("# 2\n")]))
+    assert isinstance(result.error, OwnershipRefused)
+    assert path.read_bytes() == committed("# 1\n").content
+
+
+def committed(comment: str, owner: str = "shop/stage/default") -> CommittedObject:
+    """A Secret that SOPS encrypted, in a text that starts with a comment."""
+    sops = {"mac": CIPHER, "lastmodified": "2026-01-01T00:00:00Z"}
+    document = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "token"},
+        "stringData": {"value": CIPHER},
+        "sops": sops,
+    }
+    content = comment.encode() + write_documents([document])
+    return CommittedObject(placed(document, owner, "shop"), content)
 
 
 def test_a_file_that_somebody_else_wrote_is_refused(tmp_path: Path) -> None:

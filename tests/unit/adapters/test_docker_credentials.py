@@ -14,6 +14,7 @@ import pytest
 
 from bundler.adapters.docker_credentials import Credential, DockerCredentials
 from bundler.errors import CouldNotCheck
+from tests.memory import MEBIBYTE, peak_of
 
 HOST = "registry.test:5000"
 CANARY = "canary-secret"
@@ -259,6 +260,26 @@ def test_a_helper_that_hangs_is_ended_with_its_children(
     with pytest.raises(CouldNotCheck, match="did not answer"):
         credentials.find(HOST, "shop")
     assert time.monotonic() - start < 20
+
+
+@pytest.mark.requirement("B-86")
+@pytest.mark.parametrize(("stream", "megabytes"), [("stdout", 1000), ("stderr", 100)])
+def test_a_helper_that_prints_without_an_end_takes_little_time_and_memory(
+    configure: Callable[..., DockerCredentials],
+    helper: Callable[[str], Path],
+    stream: str,
+    megabytes: int,
+) -> None:
+    helper(f"[sys.{stream}.write('{CANARY}' * 77_000) for _ in range({megabytes})]; sys.exit(1)")
+    start = time.monotonic()
+
+    def ask() -> None:
+        with pytest.raises(CouldNotCheck, match="docker-credential-test") as caught:
+            configure(credsStore="test").find(HOST, "shop")
+        assert CANARY not in f"{caught.value.message} {caught.value.hint}"
+
+    assert peak_of(ask) < 50 * MEBIBYTE
+    assert time.monotonic() - start < 10
 
 
 def test_a_helper_that_is_not_installed_is_an_error(

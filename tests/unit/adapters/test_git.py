@@ -27,6 +27,38 @@ def test_every_kind_of_tag_leads_to_its_commit(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("B-32")
+def test_a_branch_of_the_same_name_changes_nothing(tmp_path: Path) -> None:
+    tagged, other = make_history(tmp_path, [NewCommit({"f": "0"}), NewCommit({"f": "1"}, [0])])
+    git(tmp_path, "tag", "v1.0.0", tagged)
+    git(tmp_path, "update-ref", "refs/heads/v1.0.0", other)
+    git(tmp_path, "update-ref", "refs/heads/refs/tags/v1.0.0", other)
+    assert GitRepository(tmp_path).revision(ReleaseTag("v1.0.0")).commit == tagged
+
+
+def test_files_that_hold_a_text_are_found_in_a_commit_whatever_they_are_called(
+    tmp_path: Path,
+) -> None:
+    text = "ENC[AES256_GCM,data:a+b/c=,iv:x.*,type:str]"
+    tree = {
+        "a.yaml": f"mac: {text}\n",
+        "folder/ü and\ttab.bin": f"\0{text}\0",
+        "link": f"{text}",
+        "none.yaml": "mac: ENC[AES256_GCM,data:a+b/c=,iv:xyz,type:str]\n",
+        ".gitattributes": "*.yaml binary -diff\n",
+    }
+    first, second = make_history(
+        tmp_path,
+        [NewCommit(tree, modes={"link": "120000"}), NewCommit({"other": "0"}, [0])],
+    )
+    repository = GitRepository(tmp_path)
+    found = repository.containing(first, [text, "--help"])
+    assert found.keys() == {"a.yaml", "folder/ü and\ttab.bin"}
+    assert found["a.yaml"] == tree["a.yaml"].encode()
+    assert repository.containing(second, [text]) == {}
+    assert repository.containing(first, []) == {}
+
+
+@pytest.mark.requirement("B-32")
 def test_a_signed_tag_leads_to_its_commit(tmp_path: Path) -> None:
     commit = make_history(tmp_path, [NewCommit({"f": "0"})])[0]
     tag = (
@@ -131,6 +163,8 @@ def test_content_is_read_as_git_stores_it(tmp_path: Path) -> None:
     assert repository.read(commit, "a/f") == b"$Id$ $Format:%H$\n"
     assert repository.read(commit, "a") is None
     assert repository.read(commit, "b") is None
+    assert repository.contents(commit, ["a", "l", "b"]) == {"a/f": b"$Id$ $Format:%H$\n"}
+    assert repository.contents(commit, []) == {}
     with repository.exported(commit) as root:
         exported = Path(root)
         found = {str(p.relative_to(exported)) for p in exported.rglob("*") if not p.is_dir()}
@@ -158,7 +192,9 @@ def test_no_link_leads_out_of_the_exported_tree(tmp_path: Path, target: str) -> 
     commit = make_history(tmp_path, [NewCommit(tree, modes=modes)])[0]
     with GitRepository(tmp_path).exported(commit) as root:
         links = sorted(p.relative_to(root) for p in Path(root).rglob("*") if p.is_symlink())
-    assert links == [Path("d/fine"), Path("up")]
+        assert not (Path(root) / "d/link").exists()
+        assert (Path(root) / "d/link").resolve().is_relative_to(Path(root))
+    assert links == [Path("d/fine"), Path("d/link"), Path("up")]
 
 
 def test_settings_of_the_repository_run_nothing(tmp_path: Path) -> None:

@@ -352,13 +352,33 @@ def test_pages_are_not_followed_to_another_host(
 
 @pytest.mark.parametrize(
     "body",
-    [b"[]", b'{"tags":"v1"}', b'{"tags":[1]}', b'{"tags":{}}', b'"x"', b"[" * 100_000, b"\xff"],
+    [
+        b"[]",
+        b"{}",
+        b'{"name":"shop","version":"1.0"}',
+        b'{"name":"shop/cart","errors":null}',
+        b'{"tags":"v1"}',
+        b'{"tags":[1]}',
+        b'{"tags":{}}',
+        b'{"tags":false}',
+        b'"x"',
+        b"[" * 100_000,
+        b"\xff",
+    ],
 )
 def test_a_tag_list_that_is_none_is_could_not_check(
     server: ScriptedServer, registry: OciRegistry, repository: Repository, body: bytes
 ) -> None:
     server.answer = lambda _: Answer(200, body)
     assert isinstance(failure(lambda: registry.tags(repository)), CouldNotCheck)
+
+
+@pytest.mark.parametrize("tags", [b"null", b"[]"])
+def test_a_repository_that_has_lost_all_its_tags_has_none(
+    server: ScriptedServer, registry: OciRegistry, repository: Repository, tags: bytes
+) -> None:
+    server.answer = lambda _: Answer(200, b'{"name":"shop/cart","tags":%s}' % tags)
+    assert registry.tags(repository) == ()
 
 
 # --- redirects ---

@@ -267,6 +267,56 @@ def test_a_writer_that_is_killed_at_any_moment_does_no_harm(tmp_path: Path, writ
     assert list(killed.iterdir()) == [killed / "shop.tar"]
 
 
+INTERRUPTED = """
+import os, signal, sys
+from itertools import count
+from pathlib import Path
+from bundler.adapters.oci_tar import OciTarWriter
+from tests.unit.adapters.test_oci_tar import fill
+
+def interrupt_before(operation):
+    left = operation
+    def watch(event, _):
+        nonlocal left
+        if event in ("open", "os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir"):
+            left -= 1
+            if left == 0:
+                signal.raise_signal(signal.SIGINT)
+    sys.addaudithook(watch)
+
+file = Path(sys.argv[1])
+for operation in count(1):
+    if not (child := os.fork()):
+        status = 0
+        interrupt_before(operation)
+        try:
+            with OciTarWriter(file) as writer:
+                fill(writer)
+        except KeyboardInterrupt:
+            status = 1
+        os._exit(status)
+    status = os.waitpid(child, 0)[1]
+    print(operation, *(path.name for path in file.parent.iterdir()), flush=True)
+    if not status:
+        break
+    file.unlink(missing_ok=True)
+"""
+
+
+@pytest.mark.requirement("B-83")
+def test_a_writer_that_is_interrupted_at_any_moment_leaves_nothing(
+    tmp_path: Path, written: Path
+) -> None:
+    folder = tmp_path / "interrupted"
+    folder.mkdir()
+    lines = [
+        line.split() for line in run_program(INTERRUPTED, folder / "shop.tar").stdout.splitlines()
+    ]
+    assert len(lines) > 20
+    assert {tuple(names) for _, *names in lines} == {(), ("shop.tar",)}
+    assert (folder / "shop.tar").read_bytes() == written.read_bytes()
+
+
 def test_two_writers_of_one_file_do_not_disturb_each_other(file: Path, tmp_path: Path) -> None:
     with OciTarWriter(file, overwrite=True) as first, OciTarWriter(file, overwrite=True) as second:
         fill(first)

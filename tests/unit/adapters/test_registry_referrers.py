@@ -12,7 +12,7 @@ from bundler.adapters.docker_credentials import DockerCredentials
 from bundler.adapters.oci_registry import OciRegistry
 from bundler.adapters.registry_patience import Patience
 from bundler.adapters.registry_referrers import MAX_REFERRERS, fallback_tag
-from bundler.errors import BundlerError, CouldNotCheck
+from bundler.errors import BundlerError, CouldNotCheck, VerificationFailed
 from bundler.model.artifact import INDEX, MANIFEST, Blob, Descriptor
 from bundler.model.reference import Digest, Repository
 from tests.fakes.registry import image, index, referrer
@@ -124,6 +124,21 @@ def test_without_the_api_the_tag_is_read(
     assert found(registry, repository) == []
     remote.manifests[TAG] = index([ONE.descriptor]).content
     assert found(registry, repository) == [ONE.descriptor.digest]
+
+
+@pytest.mark.requirement("B-87")
+def test_a_list_that_comes_damaged_is_no_empty_list(
+    remote: Registry, registry: OciRegistry, repository: Repository
+) -> None:
+    whole = listing(entry(ONE))
+    remote.pages = [Answer(200, whole.body[:-5], whole.headers)]
+    with pytest.raises(CouldNotCheck, match="damaged"):
+        found(registry, repository)
+    digest = {"Docker-Content-Digest": str(Digest.of(index([ONE.descriptor]).content))}
+    tag = Answer(200, index([ONE.descriptor]).content[:-5], {"Content-Type": INDEX, **digest})
+    remote.server.answer = lambda asked: NO_API if "/referrers/" in asked.path else tag
+    with pytest.raises(VerificationFailed):
+        found(OciRegistry(credentials=DockerCredentials([]), patience=PATIENCE), repository)
 
 
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
@@ -253,6 +268,22 @@ def test_a_registry_that_only_says_it_has_the_api_is_not_believed(
     remote.headers = {"OCI-Subject": str(SUBJECT.digest)}
     registry.put_manifest(repository, ONE)
     assert len(remote.listed()) == 1
+
+
+@pytest.mark.requirement("B-87")
+@pytest.mark.parametrize("says_so", [True, False])
+@pytest.mark.parametrize("has_api", [True, False])
+def test_the_answer_to_a_question_decides_and_not_what_is_said_of_a_manifest(
+    remote: Registry, registry: OciRegistry, repository: Repository, says_so: bool, has_api: bool
+) -> None:
+    """Some say `OCI-Subject` and list nothing, others list and do not say it."""
+    remote.pages = [listing() if has_api else NO_API]
+    remote.headers = {"OCI-Subject": str(SUBJECT.digest)} if says_so else {}
+    registry.put_manifest(repository, ONE)
+    assert (TAG in remote.manifests) == (not has_api)
+    if has_api:
+        remote.pages = [listing(entry(ONE))]
+    assert found(registry, repository) == [ONE.descriptor.digest]
 
 
 @pytest.mark.requirement("B-87")

@@ -13,8 +13,8 @@ import pytest
 from bundler.adapters.docker_credentials import DockerCredentials
 from bundler.adapters.oci_registry import OciRegistry
 from bundler.adapters.registry_patience import Patience
-from bundler.errors import CouldNotCheck, Unreachable, VersionExists
-from bundler.model.artifact import MANIFEST, Blob
+from bundler.errors import AccessRefused, CouldNotCheck, Refused, Unreachable, VersionExists
+from bundler.model.artifact import MANIFEST, Artifact, Blob
 from bundler.model.reference import Digest, Repository
 from tests.fakes.registry import image
 from tests.fakes.scripted_server import Answer, Asked, ScriptedServer
@@ -22,7 +22,8 @@ from tests.fakes.scripted_server import Answer, Asked, ScriptedServer
 PATIENCE = Patience(
     connect=2, read=2, attempts=3, first_pause=0.01, retrying=5, settling=0.01, given_up=0
 )
-CART = image("cart").manifest
+CART_ARTIFACT = image("cart")
+CART = CART_ARTIFACT.manifest
 OTHER = image("other").manifest
 UNKNOWN = Answer(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}')
 
@@ -175,3 +176,131 @@ def test_a_registry_that_breaks_off_each_time_is_unreachable(
     with pytest.raises(Unreachable):
         registry.put_manifest(repository, CART, "v1")
     assert store.puts() == PATIENCE.attempts
+
+
+# --- a tag that is made of the digest -----------------------------------------------------------
+
+CART_TAG = f"sha256-{CART.descriptor.digest.hex}.image"
+
+
+def test_a_tag_of_the_digest_is_set_in_one_request_and_not_waited_for(
+    store: TagStore, repository: Repository
+) -> None:
+    registry = OciRegistry(
+        credentials=DockerCredentials([]), patience=replace(PATIENCE, settling=30)
+    )
+    started = time.monotonic()
+    for _ in range(2):
+        registry.put_manifest(repository, CART, CART_TAG)
+    assert time.monotonic() - started < 10
+    assert store.tags == {CART_TAG: CART.descriptor.digest}
+    assert [asked.method for asked in store.server.asked] == ["PUT", "PUT"]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_a_tag_of_the_digest_is_tried_again_where_it_failed(
+    store: TagStore, registry: OciRegistry, repository: Repository, status: int, is_stored: bool
+) -> None:
+    store.answers = [(is_stored, Answer(status))]
+    registry.put_manifest(repository, CART, CART_TAG)
+    assert store.tags == {CART_TAG: CART.descriptor.digest}
+
+
+@pytest.mark.parametrize("immutable", [400, 403, 409, 412])
+def test_a_tag_of_the_digest_that_is_there_is_no_conflict_where_tags_are_immutable(
+    store: TagStore, registry: OciRegistry, repository: Repository, immutable: int
+) -> None:
+    store.immutable = immutable
+    for _ in range(2):
+        registry.put_manifest(repository, CART, CART_TAG)
+
+
+def test_a_tag_of_the_digest_that_has_other_content_is_left_as_it_is(
+    store: TagStore, registry: OciRegistry, repository: Repository
+) -> None:
+    store.immutable, store.tags[CART_TAG] = 409, OTHER.descriptor.digest
+    with pytest.raises(VersionExists):
+        registry.put_manifest(repository, CART, CART_TAG)
+
+
+# --- replacing ----------------------------------------------------------------------------------
+
+
+def replacing(registry: OciRegistry, repository: Repository, old: Blob = OTHER) -> None:
+    registry.tag(repository, CART_ARTIFACT, "v1", old.descriptor.digest)
+
+
+@pytest.mark.requirement("B-82")
+@pytest.mark.parametrize("immutable", [400, 403, 405, 409, 412])
+def test_where_tags_are_immutable_replacing_is_refused_with_what_to_do(
+    store: TagStore, registry: OciRegistry, repository: Repository, immutable: int
+) -> None:
+    store.immutable, store.tags["v1"] = immutable, OTHER.descriptor.digest
+    with pytest.raises(
+        VersionExists, match=f"stays {OTHER.descriptor.digest}.*HTTP {immutable}"
+    ) as caught:
+        replacing(registry, repository)
+    assert "immutable" in str(caught.value.hint)
+    assert store.puts() == 1
+
+
+def test_missing_credentials_are_not_taken_for_immutable_tags(
+    store: TagStore, registry: OciRegistry, repository: Repository
+) -> None:
+    store.immutable, store.tags["v1"] = 401, OTHER.descriptor.digest
+    with pytest.raises(AccessRefused):
+        replacing(registry, repository)
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+@pytest.mark.parametrize("status", [429, 503])
+def test_replacing_goes_on_after_a_passing_failure(
+    store: TagStore, registry: OciRegistry, repository: Repository, status: int, is_stored: bool
+) -> None:
+    store.tags["v1"] = OTHER.descriptor.digest
+    store.answers = [(is_stored, Answer(status))]
+    replacing(registry, repository)
+    assert store.tags["v1"] == CART.descriptor.digest
+
+
+def test_a_registry_that_takes_it_and_shows_what_was_there_is_could_not_check(
+    store: TagStore, registry: OciRegistry, repository: Repository
+) -> None:
+    store.tags["v1"] = OTHER.descriptor.digest
+    store.answers = [(False, Answer(201))]
+    with pytest.raises(CouldNotCheck, match=f"still has {OTHER.descriptor.digest}"):
+        replacing(registry, repository)
+
+
+@pytest.mark.requirement("B-82")
+def test_what_another_published_meanwhile_is_not_replaced(
+    store: TagStore, registry: OciRegistry, repository: Repository
+) -> None:
+    store.tags["v1"] = image("third").digest
+    with pytest.raises(VersionExists, match=r"other content now .*replaced"):
+        replacing(registry, repository)
+    del store.tags["v1"]
+    with pytest.raises(Refused, match="not there any more"):
+        replacing(registry, repository)
+    assert store.puts() == 0
+
+
+@pytest.mark.requirement("B-82")
+def test_of_twenty_who_replace_one_version_only_the_one_at_the_tag_wins(
+    store: TagStore, repository: Repository
+) -> None:
+    store.tags["v1"] = OTHER.descriptor.digest
+
+    def attempt(artifact: Artifact) -> Digest | None:
+        patience = replace(PATIENCE, settling=0.5)
+        registry = OciRegistry(credentials=DockerCredentials([]), patience=patience)
+        try:
+            registry.tag(repository, artifact, "v1", OTHER.descriptor.digest)
+        except VersionExists:
+            return None
+        return artifact.digest
+
+    with ThreadPoolExecutor(20) as pool:
+        tried = list(pool.map(attempt, [image(str(number)) for number in range(20)]))
+    assert [digest for digest in tried if digest] == [store.tags["v1"]]

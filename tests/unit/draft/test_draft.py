@@ -414,7 +414,12 @@ def test_what_was_asked_for_is_written_and_what_is_open_is_marked() -> None:
     assert "# check: oci://registry.example.com/deploy/shop is a placeholder" in drafted.text
     assert "# Helm charts" in drafted.text
     notes = "\n".join(drafted.notes)
-    for told in ("later version installs: chart", "submodules", "tests/Dockerfile", "no overlay"):
+    for told in (
+        "environments are proposed only: chart",
+        "submodules",
+        "tests/Dockerfile",
+        "no overlay",
+    ):
         assert told in notes
 
 

@@ -13,15 +13,17 @@ def test_a_plus_becomes_an_underscore_and_the_name_stays() -> None:
 
 
 @pytest.mark.requirement("B-33")
-@pytest.mark.parametrize("name", ["release/1.2", "v" + "1" * 128])
+@pytest.mark.parametrize("name", ["release/1.2", "v" + "1" * 128, "refs/heads/x"])
 def test_a_name_that_no_registry_takes_is_refused(name: str) -> None:
     with pytest.raises(InvalidTag, match="not a legal tag"):
         _ = ReleaseTag.parse(name).version
 
 
 @pytest.mark.parametrize(
-    "name", ["-v", "--upload-pack=x", "a;b", "$(x)", "v1..2", "v1@{0}", "v1.lock", "ü", "", "a b"]
-)
+    "name",
+    ["-v", "--upload-pack=x", "a;b", "$(x)", "v1..2", "v1@{0}", "v1.lock", "ü", "", "a b",
+     "v1\u20240\u20240", "\u04751.0.0", "v\uff11.0.0", "v1.0.0\n", "v1.0.0\u200b", "-"],
+)  # fmt: skip
 def test_a_name_that_git_could_misread_is_refused(name: str) -> None:
     with pytest.raises(InvalidTag):
         ReleaseTag.parse(name)

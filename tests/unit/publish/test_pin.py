@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bundler.model.bundle import PinnedOverlay
+from bundler.model.bundle import PinnedTarget
 from bundler.model.finding import Finding
 from bundler.model.objects import KubernetesObject
 from bundler.model.project import Environment, Project, Target
@@ -24,7 +24,7 @@ from tests.fakes.shop import (
 )
 
 
-def overlay(of: Project, env: Environment) -> PinnedOverlay:
+def overlay(of: Project, env: Environment) -> PinnedTarget:
     return pin(of, env, env.targets[0], lock(of))
 
 

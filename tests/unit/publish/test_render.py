@@ -14,7 +14,7 @@ from bundler.model.project import Allowed, Environment, Target
 from bundler.model.reference import Digest, ImageReference
 from bundler.publish.images import images_of
 from bundler.publish.render import files, render
-from tests.fakes.renderer import FolderRenderer, write_overlay
+from tests.fakes.renderer import FolderRenderer, folder_renderers, write_overlay
 from tests.fakes.shop import (
     REDIS,
     REDIS_DIGEST,
@@ -28,6 +28,7 @@ from tests.fakes.shop import (
     resolve_external,
 )
 
+NEWEST = "1.36"
 CART = deployment("cart", "cart", REDIS)
 ORDERS = deployment("orders", "registry.example.com/shop/orders")
 
@@ -37,9 +38,9 @@ def rendered(
 ) -> RenderedBundle:
     """Objects in one environment's overlay, beside two well-formed workloads."""
     env = env or environment()
-    write_overlay(tree, env.targets[0].kustomize, CART, ORDERS, *objects)
+    write_overlay(tree, f"overlays/{env.name}", CART, ORDERS, *objects)
     shop = project(env)
-    return render(shop, lock(shop), tree, FolderRenderer(), resolve_external)
+    return render(shop, lock(shop), tree, folder_renderers(), resolve_external, NEWEST)
 
 
 def only(bundle: RenderedBundle, kind: str, name: str) -> Any:
@@ -198,7 +199,7 @@ def test_a_document_that_cannot_be_applied_is_an_error(
 def test_an_overlay_without_objects_is_an_error(tmp_path: Path) -> None:
     write_overlay(tmp_path, "overlays/stage")
     shop = project(services=())
-    bundle = render(shop, lock(shop), tmp_path, FolderRenderer(), resolve_external)
+    bundle = render(shop, lock(shop), tmp_path, folder_renderers(), resolve_external, NEWEST)
     assert [finding.rule for finding in bundle.findings] == ["empty-render"]
 
 
@@ -214,7 +215,7 @@ def test_overlays_that_do_not_build_are_told_together(tmp_path: Path) -> None:
     shop = project(environment("dev"), environment("stage"), environment("prod"))
     write_overlay(tmp_path, "overlays/stage", CART, ORDERS)
     with pytest.raises(RenderFailed) as caught:
-        render(shop, lock(shop), tmp_path, FolderRenderer(), resolve_external)
+        render(shop, lock(shop), tmp_path, folder_renderers(), resolve_external, NEWEST)
     assert [finding.environment for finding in caught.value.findings] == [
         "dev/default",
         "prod/default",
@@ -227,7 +228,9 @@ def test_targets_that_differ_in_namespace_only_share_a_render(tmp_path: Path) ->
     targets = [Target(name, f"shop-{name}", "overlays/prod") for name in ("eu", "us")]
     shop = project(environment("prod", *targets))
     renderer = FolderRenderer()
-    bundle = render(shop, lock(shop), tmp_path, renderer, resolve_external)
+    bundle = render(
+        shop, lock(shop), tmp_path, folder_renderers(renderer), resolve_external, NEWEST
+    )
     assert renderer.overlays == ["overlays/prod"]
     assert [target.place for target in bundle.targets] == ["prod/eu", "prod/us"]
     for target in bundle.targets:
@@ -247,7 +250,7 @@ def test_an_external_image_is_asked_for_once(tmp_path: Path) -> None:
     for name in ("dev", "stage", "prod"):
         write_overlay(tmp_path, f"overlays/{name}", CART, ORDERS)
     shop = project(environment("dev", protected=False), environment(), environment("prod"))
-    bundle = render(shop, lock(shop), tmp_path, FolderRenderer(), resolve)
+    bundle = render(shop, lock(shop), tmp_path, folder_renderers(), resolve, NEWEST)
     assert asked == [REDIS]
     assert [(f.rule, f.environment) for f in bundle.findings] == [("mutable-tag", "dev/default")]
 
@@ -259,7 +262,7 @@ def test_a_digest_that_the_lock_has_is_taken_over(tmp_path: Path) -> None:
     write_overlay(tmp_path, "overlays/stage", CART, ORDERS)
     shop = project()
     known = Digest.of(b"known")
-    bundle = render(shop, lock(shop, {REDIS: known}), tmp_path, FolderRenderer(), refuse)
+    bundle = render(shop, lock(shop, {REDIS: known}), tmp_path, folder_renderers(), refuse, NEWEST)
     assert bundle.lock.external == {REDIS: known}
 
 
@@ -271,7 +274,7 @@ def test_external_images_that_do_not_exist_are_told_together(tmp_path: Path) -> 
     write_overlay(tmp_path, "overlays/stage", CART, deployment("orders", "orders", other))
     shop = project()
     with pytest.raises(ImagesMissing) as caught:
-        render(shop, lock(shop), tmp_path, FolderRenderer(), missing)
+        render(shop, lock(shop), tmp_path, folder_renderers(), missing, NEWEST)
     assert [f.message for f in caught.value.findings] == [
         f"{REDIS} is not there",
         f"{other} is not there",
@@ -285,7 +288,7 @@ def test_a_registry_that_does_not_answer_is_not_a_missing_image(tmp_path: Path) 
     write_overlay(tmp_path, "overlays/stage", CART, ORDERS)
     shop = project()
     with pytest.raises(CouldNotCheck):
-        render(shop, lock(shop), tmp_path, FolderRenderer(), refuse)
+        render(shop, lock(shop), tmp_path, folder_renderers(), refuse, NEWEST)
 
 
 def test_files_follow_the_stages_and_hold_sorted_objects(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,8 @@ from bundler.errors import ValidationFailed
 from bundler.model.bundle import RenderedBundle, RenderedTarget
 from bundler.model.finding import Finding
 from bundler.model.objects import KubernetesObject
-from bundler.model.project import Environment
+from bundler.model.project import Environment, Policy, Target
+from bundler.publish.supplied_schemas import SuppliedCrd
 from bundler.publish.validate import validate
 from tests.fakes.shop import REDIS, deployment, environment, lock, obj, pinned, project
 
@@ -18,14 +19,20 @@ from tests.fakes.shop import REDIS, deployment, environment, lock, obj, pinned, 
 class NamedSchemas:
     """ObjectSchemas in memory: an object's name decides what is found in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, crds: Sequence[KubernetesObject] = ()) -> None:
         self.versions: list[str] = []
+        self.crds = tuple(crds)
 
     def newest(self) -> str:
         return "1.36"
 
     def known(self, version: str) -> bool:
         return version == "1.36"
+
+    def with_crds(self, crds: Sequence[KubernetesObject]) -> NamedSchemas:
+        if not crds:
+            return self
+        return NamedSchemas((*self.crds, *crds))
 
     def check(
         self, version: str, objects: Sequence[KubernetesObject]
@@ -37,13 +44,17 @@ class NamedSchemas:
             if name.startswith("bad"):
                 pointer = "/spec/template/spec/containers/0/nam"
                 found.append((index, Finding("schema", "unknown field 'nam'", pointer=pointer)))
-            if name.startswith("custom"):
+            if name.startswith("custom") and not self.crds:
                 found.append((index, Finding("unvalidated", "no schema", "warning")))
         return found
 
 
+QUIET: Mapping[str, Policy] = {"missing-requests": "ignore"}
+"""What the rules say of every object here; tests/unit/publish/test_rules_fixtures.py shows them."""
+
+
 def bundle(*objects: dict[str, Any], env: Environment | None = None) -> RenderedBundle:
-    env = env or environment()
+    env = replace(env or environment(), rules=QUIET)
     target = RenderedTarget(env, env.targets[0], objects)
     return RenderedBundle(lock(project(env)), (target,), {})
 
@@ -135,3 +146,38 @@ def test_objects_without_a_schema_are_counted_in_one_warning() -> None:
     )
     assert warning.message.startswith("2 objects are not validated")
     assert "Area.example.com, Zone.example.com" in warning.message
+    assert validated.unvalidated == 2
+
+
+@pytest.mark.requirement("B-73")
+def test_a_supplied_crd_holds_for_the_environments_that_it_is_supplied_for() -> None:
+    rendered = bundle(in_shop(obj("example.com/v1", "Zone", "custom-1")))
+    supplied = {"stage": (SuppliedCrd("crds/zone.yaml", obj("v1", "X", "zones")),)}
+    assert validate(rendered, NamedSchemas(), supplied).unvalidated == 0
+    assert validate(rendered, NamedSchemas(), {"stage": ()}).unvalidated == 1
+
+
+@pytest.mark.requirement("B-71", "B-73")
+def test_what_is_wrong_with_a_supplied_crd_is_told_once_with_its_file() -> None:
+    stage, prod = environment("stage"), environment("prod")
+    targets = tuple(RenderedTarget(each, each.targets[0], ()) for each in (stage, prod))
+    rendered = RenderedBundle(lock(project(stage, prod)), targets, {})
+    bad = (SuppliedCrd("crds/zone.yaml", obj("v1", "X", "bad-zones")),)
+    with pytest.raises(ValidationFailed) as caught:
+        validate(rendered, NamedSchemas(), {"stage": bad, "prod": bad})
+    (finding,) = caught.value.findings
+    assert (finding.file, finding.object) == ("crds/zone.yaml", "X/bad-zones")
+    assert finding.pointer == "/spec/template/spec/containers/0/nam"
+
+
+@pytest.mark.requirement("B-73")
+def test_a_crd_of_one_target_holds_for_the_environments_other_targets() -> None:
+    env = environment("stage", Target("operators", "shop", "a"), Target("apps", "shop", "b"))
+    definition = obj("apiextensions.k8s.io/v1", "CustomResourceDefinition", "zones.example.com")
+    custom = in_shop(obj("example.com/v1", "Zone", "custom-1"))
+    targets = tuple(
+        RenderedTarget(env, target, objects)
+        for target, objects in zip(env.targets, ((definition,), (custom,)), strict=True)
+    )
+    rendered = RenderedBundle(lock(project(env)), targets, {})
+    assert validate(rendered, NamedSchemas()).unvalidated == 0

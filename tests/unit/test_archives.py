@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.deploy.verify import gunzip, read_tar
+from bundler.archives import gunzip, read_tar
 from bundler.publish.pack import gzip, tar
 
 ROOT = Path(__file__).parents[3]
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 VERIFY = """
 import sys, time
 from pathlib import Path
-from bundler.deploy.verify import gunzip, read_tar
+from bundler.archives import gunzip, read_tar
 try:
     read_tar(gunzip(Path(sys.argv[1]).read_bytes()))
 except ValueError as error:

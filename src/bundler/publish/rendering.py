@@ -1,0 +1,193 @@
+"""Runs the renderers: every overlay and chart of every target → the documents of each target."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
+from bundler.errors import RenderFailed
+from bundler.manifests import InvalidYaml, read_documents
+from bundler.model.bundle import PinnedChart, PinnedOverlay, PinnedTarget
+from bundler.model.finding import Finding
+from bundler.model.layers import difference
+from bundler.model.project import Project
+from bundler.parallel import threads
+from bundler.ports import ChartRenderer, Renderer
+from bundler.publish import layering
+from bundler.publish.chart_pins import pin_chart
+from bundler.publish.hooks import hooked
+from bundler.publish.placement import flattened
+from bundler.yaml_scalars import ambiguous_scalars
+
+PARALLEL = 4
+_SOURCE = b"# Source: "
+
+
+@dataclass(frozen=True)
+class Renderers:
+    overlays: Renderer
+    charts: ChartRenderer
+
+    def versions(self, project: Project) -> Mapping[str, str]:
+        """Renderer name → version, of those that the project needs. Raises ToolMissing."""
+        targets = [target for each in project.environments.values() for target in each.targets]
+        needed: list[Renderer | ChartRenderer] = []
+        if any(target.kustomize for target in targets):
+            needed.append(self.overlays)
+        if any(target.helm for target in targets):
+            needed.append(self.charts)
+        return {renderer.name: renderer.version() for renderer in needed}
+
+
+class Documents(NamedTuple):
+    """What one overlay or chart rendered, a `List` replaced by its items."""
+
+    documents: Sequence[Any] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+Source = PinnedOverlay | PinnedChart
+
+
+def rendered_documents(
+    targets: Sequence[PinnedTarget],
+    project: Project,
+    tree: PurePath,
+    renderers: Renderers,
+    newest_kubernetes: str,
+) -> list[Documents]:
+    """The documents of each target; targets that share an overlay share a render.
+
+    Raises RenderFailed with all that does not render, and ToolMissing.
+    """
+    sources = [_sources(pinned, newest_kubernetes) for pinned in targets]
+    different: dict[_Key, Source] = {}
+    for source in (source for each in sources for source in each):
+        different.setdefault(_key(source), source)
+    run = _runner(project, tree, renderers)
+    with threads(PARALLEL, waits=True) as pool:
+        running = {key: pool.submit(run, source) for key, source in different.items()}
+    _raise_for(different, running)
+    return [
+        _together(pinned.place, [running[_key(source)].result() for source in each])
+        for pinned, each in zip(targets, sources, strict=True)
+    ]
+
+
+def _sources(pinned: PinnedTarget, newest_kubernetes: str) -> tuple[Source, ...]:
+    target = pinned.target
+    kubernetes = pinned.environment.kubernetes or newest_kubernetes
+    maps = layering.settings(target)
+    overlays = (PinnedOverlay(pinned, target.kustomize, maps),) if target.kustomize else ()
+    return (*overlays, *(PinnedChart(pinned, release, kubernetes) for release in target.helm))
+
+
+_Key = tuple[str, str]
+
+
+def _key(source: Source) -> _Key:
+    """What a render depends on. A chart sees its namespace and more: it is its target's own."""
+    if isinstance(source, PinnedOverlay):
+        return source.folder, json.dumps(source.config_maps, sort_keys=True)
+    return source.place, source.release.name
+
+
+def _runner(
+    project: Project, tree: PurePath, renderers: Renderers
+) -> Callable[[Source], Documents]:
+    def run(source: Source) -> Documents:
+        if isinstance(source, PinnedOverlay):
+            output = renderers.overlays.render(tree, source)
+            read = _read(source, renderers.overlays.name, output)
+            documents, refused = hooked(source.place, read.documents, source.folder)
+            return Documents(documents, (*read.findings, *refused))
+        chart, findings = layered_chart(project, source, renderers.charts.values(tree, source))
+        findings += renderers.charts.check(tree, chart)
+        output = renderers.charts.render(tree, chart)
+        read = _read(source, renderers.charts.name, output)
+        documents, refused = hooked(source.place, read.documents, source.release.chart)
+        return Documents(documents, (*findings, *read.findings, *refused))
+
+    return run
+
+
+def layered_chart(
+    project: Project, chart: PinnedChart, values: Mapping[str, Any]
+) -> tuple[PinnedChart, list[Finding]]:
+    """The chart with the values of its target's layers, and over them those of its pins."""
+    target = chart.pinned.target
+    layered, conflicts = layering.layered_values(chart.place, target, values)
+    pinned, findings = pin_chart(project, chart, layered)
+    together = layering.over(difference(values, layered), pinned.values)
+    return replace(pinned, values=together), [*conflicts, *findings]
+
+
+def _read(source: Source, renderer: str, output: bytes) -> Documents:
+    try:
+        documents = tuple(flattened(read_documents(output)))
+    except InvalidYaml as error:
+        line = f" in line {error.line} of what {renderer} rendered" if error.line else ""
+        finding = Finding(
+            "render",
+            f"{error}{line}",
+            file=_file(source, output, error.line or 1),
+            environment=source.place,
+        )
+        raise RenderFailed(
+            f"{source.place}: {renderer} rendered invalid YAML", findings=[finding]
+        ) from error
+    # A line of the output is none of a file that anybody has.
+    return Documents(
+        documents,
+        tuple(
+            replace(finding, file=_file(source, output, finding.line or 1), line=None)
+            for finding in ambiguous_scalars(output)
+        ),
+    )
+
+
+def _file(source: Source, output: bytes, line: int) -> str:
+    """What a line of the output comes from: an overlay's folder, or a chart's template.
+
+    helm says it in a comment, with the chart's name for its folder.
+    """
+    if isinstance(source, PinnedOverlay):
+        return source.folder
+    before = output.split(b"\n", line)[:line]
+    said = next((each for each in reversed(before) if each.startswith(_SOURCE)), b"")
+    path = said.removeprefix(_SOURCE).decode(errors="replace").strip().partition("/")[2]
+    return f"{source.release.chart}/{path}" if path else source.release.chart
+
+
+def _together(place: str, parts: Sequence[Documents]) -> Documents:
+    return Documents(
+        [document for part in parts for document in part.documents],
+        tuple(replace(finding, environment=place) for part in parts for finding in part.findings),
+    )
+
+
+def _raise_for(sources: Mapping[_Key, Source], running: Mapping[_Key, Future[Documents]]) -> None:
+    failures = [
+        (sources[key].place, error)
+        for key, future in running.items()
+        if isinstance(error := future.exception(), RenderFailed)
+    ]
+    if len(failures) == 1:
+        raise failures[0][1]
+    if not failures:
+        return
+    findings = [
+        replace(finding, environment=finding.environment or place)
+        for place, error in failures
+        for finding in error.findings
+        or (Finding("render", error.message, environment=place, hint=error.hint),)
+    ]
+    places = ", ".join(dict.fromkeys(place for place, _ in failures))
+    raise RenderFailed(
+        f"{len(failures)} of {len(running)} overlays and charts do not render: {places}",
+        findings=findings,
+    )
