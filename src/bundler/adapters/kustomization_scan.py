@@ -8,12 +8,14 @@ inflated where they are vendored.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from bundler.adapters import kustomize_charts
+from bundler.adapters.near_paths import near_sibling
 from bundler.manifests import InvalidYaml, read_documents
 from bundler.model.finding import Finding
 
@@ -100,7 +102,7 @@ class _Scan:
         try:
             if real.stat().st_size > MAX_BYTES:
                 raise InvalidYaml(f"larger than {MAX_BYTES} bytes")
-            documents = read_documents(real.read_bytes())
+            documents = _parsed(real.read_bytes())
         except (InvalidYaml, OSError) as error:
             line = error.line if isinstance(error, InvalidYaml) else None
             self._report("invalid-yaml", file, str(error), line=line)
@@ -134,7 +136,10 @@ class _Scan:
         if place is not None and place.is_dir():
             self.visit_folder(place)
         elif place is not None and not place.exists():
-            self._report("missing-file", file, f"{entry} is not in the tag's tree", pointer=pointer)
+            near = near_sibling(place)
+            hint = f"did you mean {PurePosixPath(entry).with_name(near)}?" if near else None
+            message = f"{entry} is not in the tag's tree"
+            self._report("missing-file", file, message, pointer=pointer, hint=hint)
         return place
 
     def _visit_plugin(self, file: Path, pointer: str, entry: str) -> None:
@@ -204,6 +209,12 @@ class _Scan:
 
     def _name(self, file: Path) -> str:
         return str(file.relative_to(self._root)) if file.is_relative_to(self._root) else file.name
+
+
+@lru_cache(maxsize=4096)
+def _parsed(content: bytes) -> Sequence[Any]:
+    """Overlays have most of what they reach in common: it is parsed once."""
+    return tuple(read_documents(content))
 
 
 def _entries(document: Mapping[str, Any], keys: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from bundler.cli import connections, deployments, options, output, wiring
+from bundler.cli import connections, deployments, options, output, wiring, wiring_targets
 from bundler.cli.connections import ConnectionFlags
 from bundler.cli.results import migration_lines
 from bundler.deploy.decrypt import with_secrets
@@ -91,10 +91,12 @@ def apply(
         deployments.note_plan(plan, str(bundle.release.value["tag"]))
         return yes or plan.is_empty or typer.confirm("Apply?", err=True)
 
-    runner = wiring.runner(agreed, deployments.ProgressLines(), Limits(timeout=timeout), reason)
+    runner = wiring_targets.runner(
+        agreed, deployments.ProgressLines(), Limits(timeout=timeout), reason
+    )
     with connections.connected(flags, destinations, lock_timeout) as opened:
         by_name = {each.target: to for each, to in zip(destinations, opened, strict=True)}
-        bundle = with_secrets(bundle, environment, by_name, wiring.decrypter(sops))
+        bundle = with_secrets(bundle, environment, by_name, wiring_targets.decrypter(sops))
         results = _apply_all(
             bundle, list(zip(destinations, opened, strict=True)), runner, dry_run, state_namespace
         )

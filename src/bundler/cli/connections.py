@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bundler.cli import wiring
+from bundler.cli import wiring_targets
 from bundler.errors import NoConnection, UsageError
 from bundler.model.connection import Destination, TargetConnection
 from bundler.model.revision import TargetState
@@ -51,7 +51,7 @@ class ConnectionFlags:
             place: way
             if way.in_cluster or way.directory
             else replace(way, kubeconfig=way.kubeconfig or self.kubeconfig)
-            for place, way in wiring.targets_file(self.targets_file).items()
+            for place, way in wiring_targets.targets_file(self.targets_file).items()
         }
 
 
@@ -64,7 +64,7 @@ def connected(
     Raises NoConnection for all that have none, before anything is connected to.
     """
     ways = _ways(flags, [destination.place for destination in destinations])
-    with wiring.open_targets(
+    with wiring_targets.open_targets(
         list(zip(destinations, ways, strict=True)), flags.state_namespace, lock_seconds
     ) as targets:
         yield targets
@@ -78,11 +78,11 @@ def states(
         found = [
             state
             for place, way in flags.listed.items()
-            for state in wiring.target_states(way, flags.state_namespace)
+            for state in wiring_targets.target_states(way, flags.state_namespace)
             if place == f"{state[1]}/{state[2]}"
         ]
     elif flags.direct.is_given:
-        found = wiring.target_states(flags.direct, flags.state_namespace)
+        found = wiring_targets.target_states(flags.direct, flags.state_namespace)
     else:
         raise NoConnection("no connection", hint=_HINT)
     chosen = [

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import options, output, results, wiring
+from bundler.cli import options, output, results, wiring, wiring_targets
 from bundler.cli.opening import counted, open_release
 from bundler.errors import ConfirmationNeeded, UsageError
 from bundler.model.finding import Finding
@@ -112,4 +112,4 @@ def _replacing(replace: bool, reason: str | None, yes: bool, dry_run: bool) -> R
         output.show_findings(dataclasses.replace(each, severity="warning") for each in differences)
         return dry_run or yes or typer.confirm("Replace it?", err=True)
 
-    return wiring.replacing(options.one_line(reason) if reason is not None else "", agreed)
+    return wiring_targets.replacing(options.one_line(reason) if reason is not None else "", agreed)

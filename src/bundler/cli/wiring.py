@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundler.cli import identity, output
+from bundler.cli import output
 from bundler.cli.options import seconds
-from bundler.errors import NoConnection, Refused, SourceInvalid, UsageError
-from bundler.model.connection import Destination, TargetConnection
+from bundler.errors import SourceInvalid, UsageError
 from bundler.model.project import PROJECT_FILE, Project
 from bundler.model.reference import ArtifactReference, InvalidReference, Repository, is_tag
 from bundler.model.release import InvalidTag, ReleaseTag
@@ -29,26 +27,16 @@ _TAR_FILE = re.compile(r".*\.tar(?:[:@][^/]*)?")
 
 if TYPE_CHECKING:
     from bundler.adapters.git import GitRepository
-    from bundler.adapters.kubernetes_connection import KubernetesConnection
-    from bundler.deploy.progress import OnProgress
-    from bundler.deploy.result import Runner
-    from bundler.deploy.rollout import Limits
-    from bundler.model.changeset import Plan
-    from bundler.model.finding import Finding
-    from bundler.model.revision import TargetState
     from bundler.model.survey import Survey
     from bundler.ports import (
         ArtifactRegistry,
         ContentRegistry,
         ContentWriter,
-        Decrypter,
         DeployRegistry,
-        DeployTarget,
         DocumentSchemas,
     )
     from bundler.publish.flow import Parts
     from bundler.publish.rendering import Renderers
-    from bundler.publish.replacement import Replacing
 
 
 def release_tag(given: str | None) -> ReleaseTag:
@@ -104,7 +92,7 @@ def publishing(
         images=CachedImages(registries, ContentCache(cache / "content")),
         repositories=RemoteRepositories(cache / "repositories"),
         registry=registries,
-        renderers=Renderers(Kustomize(kustomize, helm), Helm(helm)),
+        renderers=Renderers(Kustomize(kustomize, helm), Helm(helm), _processors()),
         cached=_cached_renderers(cache / "renders"),
         objects=objects,
         documents=documents,
@@ -116,13 +104,18 @@ def publishing(
 
 def _cached_renderers(folder: Path) -> Callable[[Renderers, str], Renderers]:
     from bundler.adapters.render_cache import CachedCharts, CachedOverlays, RenderCache
-    from bundler.publish.rendering import Renderers
 
     cache = RenderCache(folder)
-    return lambda renderers, tree: Renderers(
-        CachedOverlays(renderers.overlays, cache, tree),
-        CachedCharts(renderers.charts, cache, tree),
+    return lambda renderers, tree: replace(
+        renderers,
+        overlays=CachedOverlays(renderers.overlays, cache, tree),
+        charts=CachedCharts(renderers.charts, cache, tree),
     )
+
+
+def _processors() -> int:
+    """Those that we may use; two at least, as one waits for the other's output."""
+    return max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 
 
 @dataclass(frozen=True)
@@ -282,126 +275,3 @@ def _project_at_hand() -> Project:
             f"reference, or run it beside a {PROJECT_FILE}",
         ) from error
     return project_file.parse(text, root, DocumentSchemas(), KubernetesSchemas())
-
-
-# --- whoever runs us ----------------------------------------------------------------------------
-
-
-def runner(
-    on_plan: Callable[[Plan], bool],
-    on_progress: OnProgress,
-    limits: Limits,
-    reason: str | None = None,
-) -> Runner:
-    from bundler.deploy.result import Runner
-
-    who = identity.claimed()
-    return Runner(
-        who=who,
-        holder=f"{who.claimed} {secrets.token_hex(4)}",
-        clock=identity.now,
-        monotonic=time.monotonic,
-        on_plan=on_plan,
-        on_progress=on_progress,
-        limits=limits,
-        reason=reason,
-    )
-
-
-def replacing(
-    reason: str, agreed: Callable[[ArtifactReference, Sequence[Finding]], bool]
-) -> Replacing:
-    from bundler.publish.replacement import Replacing
-
-    return Replacing(reason, identity.claimed(), identity.now, agreed)
-
-
-# --- targets ------------------------------------------------------------------------------------
-
-
-def targets_file(path: Path) -> Mapping[str, TargetConnection]:
-    from bundler.adapters import targets_file
-
-    return targets_file.read(path, document_schemas())
-
-
-@contextmanager
-def open_targets(
-    ways: Sequence[tuple[Destination, TargetConnection]],
-    state_namespace: str | None,
-    lock_seconds: float,
-) -> Iterator[list[DeployTarget]]:
-    """Open every target before any is used. Raises NoConnection, Unreachable, Refused."""
-    with ExitStack() as opened:
-        yield [
-            _open_target(destination, way, state_namespace, lock_seconds, opened)
-            for destination, way in ways
-        ]
-
-
-def _open_target(
-    destination: Destination,
-    way: TargetConnection,
-    state_namespace: str | None,
-    lock_seconds: float,
-    opened: ExitStack,
-) -> DeployTarget:
-    if way.directory:
-        from bundler.adapters.directory_target import DirectoryTarget
-
-        return DirectoryTarget(
-            Path(way.directory),
-            project=destination.project,
-            environment=destination.environment,
-            target=destination.target,
-        )
-    from bundler.adapters.kubernetes_cluster import KubernetesCluster
-
-    return KubernetesCluster(
-        opened.enter_context(_connect(way)),
-        project=destination.project,
-        environment=destination.environment,
-        target=destination.target,
-        namespace=destination.namespace,
-        state_namespace=state_namespace,
-        lock_timeout=lock_seconds,
-        tell=output.note,
-    )
-
-
-def decrypter(program: str | None) -> Decrypter:
-    from bundler.adapters.sops import Sops
-
-    return Sops(program)
-
-
-def _connect(way: TargetConnection) -> KubernetesConnection:
-    from bundler.adapters.kubernetes_cluster import cluster_uid
-    from bundler.adapters.kubernetes_connection import connect
-
-    connection = connect(context=way.context, kubeconfig=way.kubeconfig, in_cluster=way.in_cluster)
-    if way.cluster and cluster_uid(connection) != way.cluster:
-        raise Refused(
-            f"{connection.server} is not the cluster that targets.yaml names",
-            hint="the UID of its kube-system namespace is another: correct the connection",
-        )
-    return connection
-
-
-def target_states(
-    flags: TargetConnection, state_namespace: str | None
-) -> list[tuple[str, str, str, TargetState]]:
-    """(project, environment, target, state) of all that was applied over a connection."""
-    if flags.directory:
-        from bundler.adapters import directory_target
-
-        directory = Path(flags.directory)
-        if not directory.is_dir():
-            raise NoConnection(
-                f"{directory} is no folder", hint="apply to it first, or name another"
-            )
-        return directory_target.find_states(directory)
-    from bundler.adapters import kubernetes_state
-
-    with _connect(flags) as connection:
-        return kubernetes_state.find_states(connection, state_namespace)

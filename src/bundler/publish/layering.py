@@ -125,18 +125,8 @@ def settings(target: Target) -> Mapping[str, Mapping[str, str]]:
 # --- objects ------------------------------------------------------------------------------------
 
 
-def with_layers(
-    targets: Sequence[PinnedTarget], objects: Sequence[Sequence[KubernetesObject]]
-) -> tuple[list[Sequence[KubernetesObject]], list[Finding]]:
-    """The objects of each target with its layers, and what is wrong with the layers."""
-    layered = [_layered(*each) for each in zip(targets, objects, strict=True)]
-    findings = [finding for each in layered for finding in each.findings]
-    used = {entry for each in layered for entry in each.used}
-    findings += _unmatched(targets, objects, used)
-    return [each.objects for each in layered], findings
-
-
-def _layered(pinned: PinnedTarget, objects: Sequence[KubernetesObject]) -> Layered:
+def layered(pinned: PinnedTarget, objects: Sequence[KubernetesObject]) -> Layered:
+    """The objects of a target with its layers, and what is wrong with these."""
     if not pinned.target.layers:
         return Layered(objects, (), frozenset())
     with_parts = _with_parts(pinned, objects)
@@ -252,16 +242,15 @@ def _last_with(target: Target, name: str, key: str) -> Layer:
     return next(x for x in reversed(target.layers) if key in x.config_maps.get(name, {}))
 
 
-def _unmatched(
-    targets: Sequence[PinnedTarget],
-    objects: Sequence[Sequence[KubernetesObject]],
-    used: set[Entry],
-) -> Iterator[Finding]:
+def unmatched(targets: Sequence[tuple[PinnedTarget, Layered]]) -> Iterator[Finding]:
     """What no target with the layer has an object for, each told once."""
-    told = set(used)
-    refs = [[ObjectRef.of(obj) for obj in each] for each in objects]
-    known = {ref._replace(namespace="") for each in refs for ref in each}
-    for pinned in targets:
+    if not any(pinned.target.layers for pinned, _ in targets):
+        return
+    told = {entry for _, each in targets for entry in each.used}
+    known = {
+        ObjectRef.of(obj)._replace(namespace="") for _, each in targets for obj in each.objects
+    }
+    for pinned, _ in targets:
         for layer in pinned.target.layers:
             for pointer, ref in _meant_for(layer):
                 if (entry := Entry(layer.file, pointer)) in told:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePath
+from typing import NamedTuple
 
 from bundler.manifests import write_documents
 from bundler.model.bundle import PinnedTarget, RenderedBundle, RenderedTarget
@@ -14,7 +15,7 @@ from bundler.model.objects import KubernetesObject, ObjectRef
 from bundler.model.project import Project
 from bundler.publish import image_paths
 from bundler.publish.external import ResolveExternal, external_digests
-from bundler.publish.layering import with_layers
+from bundler.publish.layering import Layered, layered, unmatched
 from bundler.publish.pin import (
     check_pins,
     external_images,
@@ -23,7 +24,7 @@ from bundler.publish.pin import (
     with_services,
 )
 from bundler.publish.placement import check_place, check_shape, file_of, placed
-from bundler.publish.rendering import Renderers, rendered_documents
+from bundler.publish.rendering import Documents, Renderers, rendered_documents
 
 
 def render(
@@ -46,28 +47,22 @@ def render(
         for environment in project.environments.values()
         for target in environment.targets
     ]
-    documents = rendered_documents(targets, project, tree, renderers, newest_kubernetes)
-    shaped = [
-        check_shape(pinned.place, each.documents)
-        for pinned, each in zip(targets, documents, strict=True)
-    ]
-    layered, misfits = with_layers(targets, [objects for objects, _ in shaped])
-    layered = [with_services(*each) for each in zip(targets, layered, strict=True)]
+    rendered = rendered_documents(targets, project, tree, renderers, newest_kubernetes)
+    # A target's objects are placed while the next one's are rendered.
+    placed_targets = [_placed(each, project, lock) for each in zip(targets, rendered, strict=True)]
     uses = [
-        (pinned, tuple(external_images(pinned, project, objects)))
-        for pinned, objects in zip(targets, layered, strict=True)
+        (each.pinned, tuple(external_images(each.pinned, project, each.objects)))
+        for each in placed_targets
     ]
     lock = replace(lock, external=external_digests(uses, lock.external, resolve_external))
-    finished: list[RenderedTarget] = []
-    findings = [*project.warnings, *misfits]
-    findings += [finding for each in documents for finding in each.findings]
-    findings += [finding for _, problems in shaped for finding in problems]
-    for pinned, objects in zip(targets, layered, strict=True):
-        target, noticed = _finished(pinned, project, lock, objects)
-        finished.append(target)
-        findings += noticed
-    findings += image_paths.check(finished)
-    return RenderedBundle(lock, tuple(finished), renderers.versions(project), tuple(findings))
+    findings = [*project.warnings]
+    findings += unmatched([(each.pinned, each.layered) for each in placed_targets])
+    findings += [finding for each in placed_targets for finding in each.findings]
+    finished = [_finished(each, project, lock) for each in placed_targets]
+    findings += [finding for _, noticed in finished for finding in noticed]
+    complete = tuple(target for target, _ in finished)
+    findings += image_paths.check(complete)
+    return RenderedBundle(lock, complete, renderers.versions(project), tuple(findings))
 
 
 def files(rendered: RenderedBundle) -> Mapping[str, bytes]:
@@ -85,17 +80,36 @@ def files(rendered: RenderedBundle) -> Mapping[str, bytes]:
     return {path: written[path] for path in sorted(written)}
 
 
+class _Placed(NamedTuple):
+    """A target's objects with labels, owner and the images of its services."""
+
+    pinned: PinnedTarget
+    layered: Layered
+    objects: tuple[KubernetesObject, ...]
+    findings: tuple[Finding, ...]
+
+
+def _placed(rendered: tuple[PinnedTarget, Documents], project: Project, lock: ImageLock) -> _Placed:
+    pinned, (documents, noticed) = rendered
+    objects, problems = check_shape(pinned.place, documents)
+    with_layers = layered(pinned, objects)
+    with_images = with_services(pinned, with_layers.objects)
+    ours = placed(pinned, project.name, lock, pinned.services, with_images)
+    findings = (*noticed, *problems, *with_layers.findings, *check_place(pinned, ours))
+    return _Placed(pinned, with_layers, ours, findings)
+
+
 def _finished(
-    pinned: PinnedTarget, project: Project, lock: ImageLock, objects: Iterable[KubernetesObject]
+    target: _Placed, project: Project, lock: ImageLock
 ) -> tuple[RenderedTarget, list[Finding]]:
-    with_digests = with_external_digests(pinned, project, objects, lock.external)
-    ours = placed(pinned, project.name, lock, pinned.services, with_digests)
+    """With the digests of third-party images, which are known when all of them are."""
+    pinned = target.pinned
+    objects = with_external_digests(pinned, project, target.objects, lock.external)
     noticed = [
-        replace(finding, file=finding.file or _file(pinned, finding, ours))
-        for finding in check_pins(pinned, project, ours, lock.external)
+        replace(finding, file=finding.file or _file(pinned, finding, objects))
+        for finding in check_pins(pinned, project, objects, lock.external)
     ]
-    noticed += check_place(pinned, ours)
-    return RenderedTarget(pinned.environment, pinned.target, ours), noticed
+    return RenderedTarget(pinned.environment, pinned.target, objects), noticed
 
 
 def _file(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -23,14 +24,15 @@ from bundler.publish.hooks import hooked
 from bundler.publish.placement import flattened
 from bundler.yaml_scalars import ambiguous_scalars
 
-PARALLEL = 4
-_SOURCE = b"# Source: "
+_SOURCE = re.compile(rb"^---\n# Source: (\S+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Renderers:
     overlays: Renderer
     charts: ChartRenderer
+    parallel: int = 2
+    """How many run at a time: as many as there are processors, which each of them can fill."""
 
     def versions(self, project: Project) -> Mapping[str, str]:
         """Renderer name → version, of those that the project needs. Raises ToolMissing."""
@@ -59,23 +61,25 @@ def rendered_documents(
     tree: PurePath,
     renderers: Renderers,
     newest_kubernetes: str,
-) -> list[Documents]:
-    """The documents of each target; targets that share an overlay share a render.
+) -> Iterator[Documents]:
+    """The documents of each target, in order and as soon as they are rendered.
 
-    Raises RenderFailed with all that does not render, and ToolMissing.
+    Targets that share an overlay share a render. Raises RenderFailed with all that does not
+    render, and ToolMissing.
     """
     sources = [_sources(pinned, newest_kubernetes) for pinned in targets]
     different: dict[_Key, Source] = {}
     for source in (source for each in sources for source in each):
         different.setdefault(_key(source), source)
     run = _runner(project, tree, renderers)
-    with threads(PARALLEL, waits=True) as pool:
+    with threads(renderers.parallel, waits=True) as pool:
         running = {key: pool.submit(run, source) for key, source in different.items()}
+        for pinned, each in zip(targets, sources, strict=True):
+            parts = [running[_key(source)] for source in each]
+            if any(isinstance(part.exception(), RenderFailed) for part in parts):
+                break
+            yield _together(pinned.place, [part.result() for part in parts])
     _raise_for(different, running)
-    return [
-        _together(pinned.place, [running[_key(source)].result() for source in each])
-        for pinned, each in zip(targets, sources, strict=True)
-    ]
 
 
 def _sources(pinned: PinnedTarget, newest_kubernetes: str) -> tuple[Source, ...]:
@@ -153,13 +157,13 @@ def _read(source: Source, renderer: str, output: bytes) -> Documents:
 def _file(source: Source, output: bytes, line: int) -> str:
     """What a line of the output comes from: an overlay's folder, or a chart's template.
 
-    helm says it in a comment, with the chart's name for its folder.
+    helm says it in a comment, with names and aliases of charts for their folders.
     """
     if isinstance(source, PinnedOverlay):
         return source.folder
-    before = output.split(b"\n", line)[:line]
-    said = next((each for each in reversed(before) if each.startswith(_SOURCE)), b"")
-    path = said.removeprefix(_SOURCE).decode(errors="replace").strip().partition("/")[2]
+    before = b"\n".join(output.split(b"\n", line)[:line])
+    said = _SOURCE.findall(before)
+    path = said[-1].decode(errors="replace").partition("/")[2] if said else ""
     return f"{source.release.chart}/{path}" if path else source.release.chart
 
 

@@ -1,0 +1,146 @@
+"""Chooses the adapters of targets, and says who it is that applies."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundler.cli import identity, output, wiring
+from bundler.errors import NoConnection, Refused
+from bundler.model.connection import Destination, TargetConnection
+from bundler.model.reference import ArtifactReference
+
+if TYPE_CHECKING:
+    from bundler.adapters.kubernetes_connection import KubernetesConnection
+    from bundler.deploy.progress import OnProgress
+    from bundler.deploy.result import Runner
+    from bundler.deploy.rollout import Limits
+    from bundler.model.changeset import Plan
+    from bundler.model.finding import Finding
+    from bundler.model.revision import TargetState
+    from bundler.ports import (
+        Decrypter,
+        DeployTarget,
+    )
+    from bundler.publish.replacement import Replacing
+
+
+def runner(
+    on_plan: Callable[[Plan], bool],
+    on_progress: OnProgress,
+    limits: Limits,
+    reason: str | None = None,
+) -> Runner:
+    from bundler.deploy.result import Runner
+
+    who = identity.claimed()
+    return Runner(
+        who=who,
+        holder=f"{who.claimed} {secrets.token_hex(4)}",
+        clock=identity.now,
+        monotonic=time.monotonic,
+        on_plan=on_plan,
+        on_progress=on_progress,
+        limits=limits,
+        reason=reason,
+    )
+
+
+def replacing(
+    reason: str, agreed: Callable[[ArtifactReference, Sequence[Finding]], bool]
+) -> Replacing:
+    from bundler.publish.replacement import Replacing
+
+    return Replacing(reason, identity.claimed(), identity.now, agreed)
+
+
+def targets_file(path: Path) -> Mapping[str, TargetConnection]:
+    from bundler.adapters import targets_file
+
+    return targets_file.read(path, wiring.document_schemas())
+
+
+@contextmanager
+def open_targets(
+    ways: Sequence[tuple[Destination, TargetConnection]],
+    state_namespace: str | None,
+    lock_seconds: float,
+) -> Iterator[list[DeployTarget]]:
+    """Open every target before any is used. Raises NoConnection, Unreachable, Refused."""
+    with ExitStack() as opened:
+        yield [
+            _open_target(destination, way, state_namespace, lock_seconds, opened)
+            for destination, way in ways
+        ]
+
+
+def _open_target(
+    destination: Destination,
+    way: TargetConnection,
+    state_namespace: str | None,
+    lock_seconds: float,
+    opened: ExitStack,
+) -> DeployTarget:
+    if way.directory:
+        from bundler.adapters.directory_target import DirectoryTarget
+
+        return DirectoryTarget(
+            Path(way.directory),
+            project=destination.project,
+            environment=destination.environment,
+            target=destination.target,
+        )
+    from bundler.adapters.kubernetes_cluster import KubernetesCluster
+
+    return KubernetesCluster(
+        opened.enter_context(_connect(way)),
+        project=destination.project,
+        environment=destination.environment,
+        target=destination.target,
+        namespace=destination.namespace,
+        state_namespace=state_namespace,
+        lock_timeout=lock_seconds,
+        tell=output.note,
+    )
+
+
+def decrypter(program: str | None) -> Decrypter:
+    from bundler.adapters.sops import Sops
+
+    return Sops(program)
+
+
+def _connect(way: TargetConnection) -> KubernetesConnection:
+    from bundler.adapters.kubernetes_cluster import cluster_uid
+    from bundler.adapters.kubernetes_connection import connect
+
+    connection = connect(context=way.context, kubeconfig=way.kubeconfig, in_cluster=way.in_cluster)
+    if way.cluster and cluster_uid(connection) != way.cluster:
+        raise Refused(
+            f"{connection.server} is not the cluster that targets.yaml names",
+            hint="the UID of its kube-system namespace is another: correct the connection",
+        )
+    return connection
+
+
+def target_states(
+    flags: TargetConnection, state_namespace: str | None
+) -> list[tuple[str, str, str, TargetState]]:
+    """(project, environment, target, state) of all that was applied over a connection."""
+    if flags.directory:
+        from bundler.adapters import directory_target
+
+        directory = Path(flags.directory)
+        if not directory.is_dir():
+            raise NoConnection(
+                f"{directory} is no folder", hint="apply to it first, or name another"
+            )
+        return directory_target.find_states(directory)
+    from bundler.adapters import kubernetes_state
+
+    with _connect(flags) as connection:
+        return kubernetes_state.find_states(connection, state_namespace)

@@ -1,0 +1,135 @@
+"""What is asked of a target: its objects, its state, its lock."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from bundler.model.inventory import Inventory
+from bundler.model.objects import KubernetesObject, ObjectRef
+from bundler.model.revision import Revision, TargetState
+
+
+class Need(NamedTuple):
+    """A permission that an apply needs."""
+
+    verb: str
+    group: str
+    kind: str
+    namespace: str
+
+    def __str__(self) -> str:
+        where = f" in namespace {self.namespace}" if self.namespace else ""
+        group = f".{self.group}" if self.group else ""
+        return f"{self.verb} {self.kind}{group}{where}"
+
+
+class Observation(NamedTuple):
+    """An object as a watch saw it; None when it is gone."""
+
+    ref: ObjectRef
+    object: KubernetesObject | None
+
+
+class ObjectReader(Protocol):
+    def live(self, wanted: Mapping[ObjectRef, str]) -> Mapping[ObjectRef, KubernetesObject]:
+        """The wanted objects that exist, read by kind and namespace.
+
+        `wanted` maps an object to its apiVersion, empty for the server's preferred one. Kinds
+        that the target does not know have no objects. Raises Unreachable, PermissionRefused.
+        """
+        ...
+
+
+class ObjectWriter(Protocol):
+    def apply(self, obj: KubernetesObject, *, dry_run: bool = False) -> KubernetesObject:
+        """Server-side apply as field manager `bundler`, never forced; the object that results.
+
+        Raises OwnershipRefused (a field conflict, naming the other manager), PermissionRefused,
+        Refused (admission, quota, invalid, immutable field), NotFound (namespace or kind is not
+        there yet), Unreachable.
+        """
+        ...
+
+    def delete(self, ref: ObjectRef, uid: str) -> None:
+        """Delete if it still has this UID, and wait until it is gone; absent is success.
+
+        Raises Refused where another object has taken the name, NotReady where it does not go
+        away, PermissionRefused, Unreachable.
+        """
+        ...
+
+
+class PermissionReader(Protocol):
+    def missing(self, needs: Iterable[Need]) -> tuple[Need, ...]:
+        """Those of the needed permissions that we have not; empty where all is allowed."""
+        ...
+
+
+class ObjectWatcher(Protocol):
+    def watch(self, refs: Collection[ObjectRef], seconds: float) -> Iterator[Observation | None]:
+        """What the target says of these objects: as they are now, then every change.
+
+        Pods, ReplicaSets and warning Events of the same namespaces are observed too. None comes
+        about once a second, so that the caller can look at its clock. Ends after `seconds`.
+        One watch a kind and namespace; broken watches are resumed. Raises Unreachable.
+        """
+        ...
+
+
+class StateReader(Protocol):
+    def read(self) -> TargetState:
+        """Inventory and revisions; empty where nothing was applied yet."""
+        ...
+
+
+class StateWriter(Protocol):
+    def prepare(self) -> None:
+        """Make sure that the place of the state exists (the namespace, the folder)."""
+        ...
+
+    def write_inventory(self, inventory: Inventory) -> None: ...
+
+    def write_revision(self, revision: Revision) -> None:
+        """Create or replace by number. Raises Locked where somebody else wrote it meanwhile."""
+        ...
+
+    def drop_revision(self, number: int) -> None: ...
+
+    def authenticated(self) -> str | None:
+        """Who we are as the target authenticated us; None where it cannot say."""
+        ...
+
+
+class TargetLock(Protocol):
+    def held(self, holder: str) -> AbstractContextManager[None]:
+        """Hold the target's lock. Raises Locked, naming the holder, where somebody else has it."""
+        ...
+
+
+class Decrypter(Protocol):
+    def decrypt(self, content: bytes) -> KubernetesObject:
+        """The document in clear of one that SOPS encrypted. Thread-safe.
+
+        Raises KeyNeeded, ToolMissing, VerificationFailed (it was changed after it was encrypted),
+        CouldNotCheck (no answer in time), Refused. No error holds anything of the document.
+        """
+        ...
+
+
+class DeployTarget(
+    ObjectReader, ObjectWriter, PermissionReader, StateReader, StateWriter, TargetLock, Protocol
+):
+    """A place that releases are applied to."""
+
+    @property
+    def watcher(self) -> ObjectWatcher | None:
+        """Observes readiness; None for a target that cannot (a directory)."""
+        ...
+
+    @property
+    def keeps_encrypted(self) -> bool:
+        """Whether it takes what is encrypted as it was committed (`CommittedObject`), for others
+        to decrypt; else it gets it in clear."""
+        ...
