@@ -28,7 +28,7 @@ from tools.sample_shop import File, ImageLayout, image_labels  # noqa: E402
 
 SERVICES = 200
 ENVIRONMENTS = tuple(f"env{number}" for number in range(6))
-RUNS = 3
+RUNS = 5
 TAG = "v1.0.0"
 REGISTRY = "registry.example.com/shop"
 

@@ -122,7 +122,13 @@ def _plainly(old: _Meaning, new: _Meaning) -> str:
     """How each number or boolean that it may mean is written so that all agree."""
     values = (str(meaning.value) for meaning in (old, new) if meaning.value is not None)
     plain = [*dict.fromkeys(value for value in values if value not in ("inf", "-inf"))]
+    plain = [_with_point(each) for each in plain]
     return f", {' or '.join(plain)} if it is not" if plain else ""
+
+
+def _with_point(number: str) -> str:
+    """YAML 1.1 knows no exponent without one: `1e-05` → `1.0e-05`."""
+    return number if "." in number else number.replace("e-", ".0e-").replace("e+", ".0e+")
 
 
 def _object(path: tuple[str | int, ...], names: Mapping[tuple[str | int, ...], str]) -> str | None:

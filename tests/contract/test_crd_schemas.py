@@ -79,6 +79,21 @@ def told(*objects: dict[str, Any]) -> list[tuple[str | None, str]]:
     return [(finding.pointer, finding.message) for finding in found(*objects)]
 
 
+@pytest.mark.requirement("C-31")
+def test_a_kind_without_namespace_is_known_by_a_crd_that_is_supplied() -> None:
+    cluster = crd()
+    cluster["spec"]["scope"] = "Cluster"
+    placed = zone()
+    placed["metadata"]["namespace"] = "shop"
+    (finding,) = found(placed, supplied=(cluster,))
+    assert (finding.rule, finding.pointer) == ("cluster-scoped", "/metadata/namespace")
+    assert finding.hint == "add Zone to allow.clusterScoped of the environment"
+    del placed["metadata"]["namespace"]
+    assert found(placed, supplied=(cluster,)) == []
+    placed["metadata"]["namespace"] = "shop"
+    assert found(placed, supplied=(crd(),)) == []
+
+
 # --- which CRD ----------------------------------------------------------------------------------
 
 

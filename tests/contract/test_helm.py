@@ -176,6 +176,25 @@ data:
     }  # fmt: skip
 
 
+def test_the_templates_see_what_every_cluster_of_the_version_serves(helm: Helm, tree: Path) -> None:
+    asked = (
+        "policy/v1", "policy/v1/PodDisruptionBudget", "apiregistration.k8s.io/v1", "v1/ConfigMap",
+        "resource.k8s.io/v1/ResourceClaim", "monitoring.coreos.com/v1", "policy/v1/Nothing",
+    )  # fmt: skip
+    answers = " ".join(f'{{{{ .Capabilities.APIVersions.Has "{api}" }}}}' for api in asked)
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: seen}\ndata: {has: %s}\n"
+    written(tree, "shop/templates/seen.yaml", text % answers)
+
+    def seen(kubernetes: str) -> list[str]:
+        made = read_documents(helm.render(tree, replace(chart(), kubernetes=kubernetes)))
+        found = next(obj for obj in made if obj["metadata"]["name"] == "seen")
+        return [api for api, has in zip(asked, found["data"]["has"].split(), strict=True)
+                if has == "true"]  # fmt: skip
+
+    assert seen("1.36") == list(asked[:5])
+    assert seen("1.30") == list(asked[:4])
+
+
 def test_custom_resource_definitions_are_rendered_too(helm: Helm, tree: Path) -> None:
     written(tree, "shop/crds/crd.yaml", """
 apiVersion: apiextensions.k8s.io/v1
@@ -250,6 +269,40 @@ def test_a_failing_template_is_told_with_its_file_and_line(
     assert (finding.file, finding.line) == ("shop/templates/failing.yaml", line)
 
 
+def test_a_failing_template_is_told_with_what_the_pins_set(helm: Helm, tree: Path) -> None:
+    text = '{{ semverCompare ">1" .Values.image.tag }}\n'
+    written(tree, "other/Chart.yaml", "apiVersion: v2\nname: other\nversion: 1.0.0\n")
+    written(tree, "other/values.yaml", "image: {repository: cart, tag: 1.2.3}\n")
+    written(tree, "other/templates/x.yaml", text)
+    with pytest.raises(RenderFailed) as error:
+        bundle(helm, tree, shop(HelmRelease("other", "other", ("values/us.yaml",))))
+    assert "semantic version" in error.value.findings[0].message.lower()
+    assert error.value.hint == (
+        "helm template other other --values values/us.yaml, "
+        "with --set of image.repository, image.tag, at the tag shows more"
+    )
+
+
+def test_what_no_reader_takes_is_told_with_its_template(helm: Helm, tree: Path) -> None:
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s, labels: {%s}}\n"
+    written(tree, "shop/templates/a.yaml", text % ("a", "x: y"))
+    written(tree, "shop/templates/twice.yaml", text % ("twice", "a: x, a: y"))
+    with pytest.raises(RenderFailed) as error:
+        bundle(helm, tree, shop())
+    finding = the_one(error.value.findings)
+    assert (finding.rule, finding.file) == ("render", "shop/templates/twice.yaml")
+    assert "key 'a' stands twice in line" in finding.message
+    assert finding.message not in error.value.message
+
+
+def test_an_ambiguous_scalar_is_told_with_its_template(helm: Helm, tree: Path) -> None:
+    text = "# Source: https://example.com/x\napiVersion: v1\nkind: ConfigMap\n"
+    written(tree, "shop/templates/odd.yaml", text + "metadata: {name: odd}\ndata: {mode: 0x1}\n")
+    written(tree, "shop/templates/odd2.yaml", text + "metadata: {name: odd2}\ndata: {on: 0644}\n")
+    findings = [f for f in bundle(helm, tree, shop()).findings if f.rule == "ambiguous-scalar"]
+    assert {(f.file, f.line) for f in findings} == {("shop/templates/odd2.yaml", None)}
+
+
 def test_a_failing_template_of_a_subchart_is_told_with_its_own_file(helm: Helm, tree: Path) -> None:
     written(tree, "shop/charts/mailer/templates/failing.yaml", '{{ fail "no mail" }}')
     assert the_one(refused(helm, tree)).file == "shop/charts/mailer/templates/failing.yaml"
@@ -292,7 +345,10 @@ def test_a_missing_dependency_is_told_and_never_downloaded(never: Helm, tree: Pa
     findings = refused(never, tree)
     assert [f.message for f in findings] == ["has no chart mailer", "has no chart search"]
     assert {f.hint for f in findings} == {
-        "run `helm dependency build shop` and commit its charts/ folder"
+        (
+            "run `helm dependency build shop` and commit its charts/ folder: "
+            "git add --force, where .gitignore has it"
+        )
     }
 
 

@@ -222,6 +222,45 @@ def test_a_folder_without_a_kustomization_is_told(kustomize: Kustomize, tmp_path
     assert "o/kustomization.yaml" in str(error.hint)
 
 
+@pytest.mark.parametrize(
+    ("folder", "message", "hint"),
+    [
+        ("deploy/prd", "is not in the tree", "did you mean deploy/prod? Else commit"),
+        ("overlays/prod", "is not in the tree", "did you mean deploy/prod? Else commit"),
+        ("deploy/prod/c.yaml", "is a file", "did you mean deploy/prod? Else change env"),
+        ("deploy/prod/kustomization.yaml", "is a file", "did you mean deploy/prod? Else change"),
+        ("deploy", "has no kustomization.yaml", "did you mean deploy/prod? Else commit"),
+        ("elsewhere", "is not in the tree", "commit elsewhere/kustomization.yaml"),
+    ],
+)
+def test_an_overlay_that_is_not_there_is_told_with_a_near_one(
+    kustomize: Kustomize, tmp_path: Path, folder: str, message: str, hint: str
+) -> None:
+    files = {"kustomization.yaml": {"resources": ["c.yaml"]}, "c.yaml": CONFIG}
+    write(tmp_path, {f"deploy/prod/{name}": content for name, content in files.items()})
+    with pytest.raises(RenderFailed) as error:
+        kustomize.render(tmp_path, overlay(folder))
+    assert message in error.value.message
+    assert str(error.value.hint).startswith(hint)
+
+
+def test_a_missing_entry_is_told_with_a_near_one(kustomize: Kustomize, tmp_path: Path) -> None:
+    document = {"resources": ["../base/deploymnt.yaml"]}
+    write(tmp_path, {"o/kustomization.yaml": document, "base/deployment.yaml": CONFIG})
+    (finding,) = failure(kustomize, tmp_path).findings
+    assert finding.hint == "did you mean ../base/deployment.yaml?"
+
+
+def test_what_kustomize_says_of_old_fields_is_left_out(
+    kustomize: Kustomize, tmp_path: Path
+) -> None:
+    patch = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "nobody"}}
+    document = {"resources": ["c.yaml"], "patchesStrategicMerge": ["p.yaml"]}
+    write(tmp_path, {"o/kustomization.yaml": document, "o/c.yaml": CONFIG, "o/p.yaml": patch})
+    (finding,) = failure(kustomize, tmp_path).findings
+    assert finding.message.startswith("kustomize: no matches for Id Secret")
+
+
 def test_a_kustomization_that_is_no_yaml_is_told_with_its_line(
     kustomize: Kustomize, tmp_path: Path
 ) -> None:

@@ -137,6 +137,12 @@ def test_what_pyyaml_reads_otherwise_than_the_core_schema_is_found(scalar: str) 
         assert ambiguous_scalars(text), (old, new)
 
 
+def test_a_hint_writes_an_exponent_so_that_all_read_a_number() -> None:
+    (finding,) = ambiguous_scalars("a: 1e-05\n")
+    assert finding.hint == 'write "1e-05" if it is a text, 1.0e-05 if it is not'
+    assert ambiguous_scalars("a: 1.0e-05\n") == ()
+
+
 def test_text_without_any_costs_next_to_nothing() -> None:
     line = "  name: registry.example.com/shop/cart:1.2.3  # 10, 0.5 and so on\n"
     text = "a:\n" + "".join(f"- b{n}: {n}\n{line}" for n in range(20_000))

@@ -150,7 +150,10 @@ class _Reading:
     def check_dependencies(self, chart: Chart) -> None:
         """Each is there, in a version that is wanted, and in the locked one if one is locked."""
         locked = self._locked()
-        hint = f"run `helm dependency build {self._place}` and commit its charts/ folder"
+        hint = (  # many charts' own .gitignore leaves the folder out
+            f"run `helm dependency build {self._place}` and commit its charts/ folder: "
+            "git add --force, where .gitignore has it"
+        )
         for dependency in chart.dependencies:
             name, wanted = dependency.name, locked.get(dependency.name)
             found = [each for each in chart.subcharts if each.name == name]

@@ -7,11 +7,12 @@ links, remote schemas) and what no chart may have. Nothing is ever downloaded.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from bundler.adapters.chart_files import folder_files
 from bundler.adapters.chart_reading import read_chart
 from bundler.adapters.helm_charts import Chart, Values, overlaid
+from bundler.adapters.near_paths import near_folder, near_sibling
 from bundler.manifests import InvalidYaml, read_values
 from bundler.model.finding import Finding
 
@@ -45,7 +46,9 @@ def scan_chart(root: Path, folder: str) -> Scanned:
     if not place.resolve().is_relative_to(root.resolve()):
         return _refused("leaves-the-tree", "is not in the tag's tree", folder)
     if not place.is_dir():
-        return _refused("chart", "is no folder of the tag's tree", folder)
+        near = near_folder(root.resolve(), folder, ("Chart.yaml",))
+        hint = f"did you mean {near}?" if near else None
+        return _refused("chart", "is no folder of the tag's tree", folder, hint)
     files, findings = folder_files(root, place)
     chart = read_chart(files, folder, findings)
     if chart is not None and chart.is_library:
@@ -54,8 +57,8 @@ def scan_chart(root: Path, folder: str) -> Scanned:
     return Scanned(chart, tuple(findings))
 
 
-def _refused(rule: str, message: str, folder: str) -> Scanned:
-    return Scanned(None, (Finding(rule, message, file=folder),))
+def _refused(rule: str, message: str, folder: str, hint: str | None = None) -> Scanned:
+    return Scanned(None, (Finding(rule, message, file=folder, hint=hint),))
 
 
 def read_given(root: Path, paths: tuple[str, ...]) -> GivenValues:
@@ -68,7 +71,11 @@ def read_given(root: Path, paths: tuple[str, ...]) -> GivenValues:
             if not place.resolve().is_relative_to(root.resolve()):
                 findings.append(Finding("leaves-the-tree", "leaves the tag's tree", file=path))
             elif not place.is_file():
-                findings.append(Finding("missing-file", "is not in the tag's tree", file=path))
+                near = near_sibling(place)
+                hint = f"did you mean {PurePosixPath(path).with_name(near)}?" if near else None
+                findings.append(
+                    Finding("missing-file", "is not in the tag's tree", file=path, hint=hint)
+                )
             elif place.stat().st_size > MAX_BYTES:
                 findings.append(
                     Finding("invalid-yaml", f"has more than {MAX_BYTES} bytes", file=path)

@@ -58,6 +58,8 @@ class _Templates:
                 if path.startswith("templates/"):
                     parsed = parse(_text(content), chart.file(path))
                     self.add(parsed, is_root=_is_rendered(chart, path, content))
+                    if path.rpartition("/")[2].startswith("_"):
+                        self.defined.setdefault(path, []).append(parsed.body)
 
     def add(self, parsed: Parsed, *, is_root: bool) -> None:
         if is_root:

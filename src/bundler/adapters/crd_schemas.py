@@ -63,6 +63,7 @@ class CustomResource(NamedTuple):
     kind: str
     versions: tuple[CustomVersion, ...]
     defects: tuple[Defect, ...]
+    is_cluster_scoped: bool = False
 
 
 def is_crd(obj: KubernetesObject) -> bool:
@@ -110,7 +111,8 @@ def _custom_resource(given: _Given) -> CustomResource:
         defects += conversion.defects
         own = Kind(group, str(version.get("name")), kind)
         versions.append(CustomVersion(own, schema, pointer))
-    return CustomResource(group, kind, tuple(versions), tuple(defects))
+    is_cluster_scoped = spec.get("scope") == "Cluster"
+    return CustomResource(group, kind, tuple(versions), tuple(defects), is_cluster_scoped)
 
 
 def _own_defects(name: Any, spec: Mapping[str, Any], names: Mapping[str, Any]) -> Iterator[Defect]:

@@ -99,6 +99,14 @@ class _Custom:
                 hint=f"use apiVersion {' or '.join(served)}" if served else None,
             )
             return
+        if resource.is_cluster_scoped and obj["metadata"].get("namespace"):
+            # The CRD stands elsewhere than beside the object, so nobody has asked it before.
+            yield Finding(
+                "cluster-scoped",
+                f"{kind.kind} belongs to the whole cluster, as its CRD says",
+                pointer="/metadata/namespace",
+                hint=f"add {kind.kind} to allow.clusterScoped of the environment",
+            )
         try:
             yield from _custom_schema(self._version, schema).violations(obj)
         except BadSchema as error:

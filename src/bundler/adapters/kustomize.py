@@ -20,8 +20,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from bundler.adapters import programs, renderer_program
-from bundler.adapters.kustomization_scan import find_kustomization, scan
+from bundler.adapters.kustomization_scan import NAMES, find_kustomization, scan
 from bundler.adapters.kustomize_generators import GeneratedConfigMap, generated_config_maps
+from bundler.adapters.near_paths import near_folder
 from bundler.errors import RenderFailed, ToolMissing
 from bundler.manifests import read_documents
 from bundler.model.bundle import PinnedOverlay
@@ -163,18 +164,25 @@ def _check(root: Path, overlay: PinnedOverlay) -> bool:
     folder = overlay.folder
     place = overlay.place
     if find_kustomization(root / folder) is None:
-        what = "has no kustomization.yaml" if (root / folder).is_dir() else "is not in the tree"
-        raise RenderFailed(
-            f"{place}: overlay {folder} {what}",
-            hint=f"commit {folder}/kustomization.yaml before tagging, "
-            f"or change environments.{overlay.pinned.environment.name}.kustomize",
-        )
+        raise _no_overlay(root, overlay)
     protected = overlay.pinned.environment.protected
     findings, has_charts = scan(root, folder, place, protected=protected)
     if findings:
         problems = f"{len(findings)} problem{'s' if len(findings) > 1 else ''}"
         raise RenderFailed(f"{place}: overlay {folder} has {problems}", findings=findings)
     return has_charts
+
+
+def _no_overlay(root: Path, overlay: PinnedOverlay) -> RenderFailed:
+    folder, place = overlay.folder, root / overlay.folder
+    what = "is a file, not a folder" if place.is_file() else "is not in the tree"
+    what = "has no kustomization.yaml" if place.is_dir() else what
+    near = near_folder(root, folder, NAMES)
+    meant = f"did you mean {near}? Else " if near else ""
+    file = "" if place.is_file() else f"commit {folder}/kustomization.yaml before tagging, or "
+    key = f"environments.{overlay.pinned.environment.name}.kustomize"
+    hint = f"{meant}{file}change {key}"
+    return RenderFailed(f"{overlay.place}: overlay {folder} {what}", hint=hint)
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def _check_charts(
         names.add(name)
         for service in chart.get("pins", {}):
             if service not in document["services"]:
-                yield _finding(f"{pointer}/pins", f"no service {service!r}")
+                yield _no_service(f"{pointer}/pins", service, document)
 
 
 def _namespaces(name: str, environment: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
@@ -98,7 +98,7 @@ def _check_without(
     for pointer, services in lists.items():
         for service in services:
             if service not in document["services"]:
-                yield _finding(pointer, f"no service {service!r}")
+                yield _no_service(pointer, service, document)
     for target, settings in values.targets_of(environment).items():
         pointer = f"/environments/{name}/targets/{target}/with"
         for service in settings.get("with", []):
@@ -260,6 +260,11 @@ def _check_rules(pointer: str, settings: Mapping[str, Any]) -> Iterator[Finding]
             yield _finding(place, f"no rule {name!r}", hint)
         elif rule.fixed:
             yield _finding(place, f"rule {name} may not be changed", rule.fixed)
+
+
+def _no_service(pointer: str, name: str, document: Mapping[str, Any]) -> Finding:
+    close = get_close_matches(name, document["services"], n=1)
+    return _finding(pointer, f"no service {name!r}", f"did you mean {close[0]}?" if close else None)
 
 
 def _finding(pointer: str, message: str, hint: str | None = None) -> Finding:

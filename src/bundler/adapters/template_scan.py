@@ -23,6 +23,8 @@ _TOKEN = re.compile(
 _OPENS = ("if", "range", "with")
 _CALLS_TEMPLATE = ("include", "template", "block")
 _FORMATS = ("printf", "print")
+_BASE_PATH = ".Template.BasePath"
+"""What the name of a whole file begins with: those that do not run by themselves matter."""
 
 
 class Call(NamedTuple):
@@ -130,6 +132,10 @@ def _note(tokens: Sequence[_Token], body: Body, lines: Sequence[int]) -> None:
 
 def _note_include(arguments: Sequence[_Token], body: Body) -> None:
     words = [token for token in arguments if token.text != "("]
+    if len(words) > 1 and words[0].text in _FORMATS and words[1].text.endswith(_BASE_PATH):
+        path = _unquoted(words[2].text) if len(words) > 2 and words[2].kind == "string" else "/_"
+        body.included_prefixes.add(f"templates{path}")
+        return
     if arguments and arguments[0].kind == "string":
         body.includes.add(_unquoted(arguments[0].text))
     elif len(words) > 1 and words[0].text in _FORMATS and words[1].kind == "string":

@@ -262,7 +262,8 @@ class _Search:
 
     def _named(self, name: str, *, may_have_prefix: bool) -> tuple[str, str | None]:
         """The service of an image's name, and the prefix with which alone it is one's."""
-        for prefix in ("", self.registry) if may_have_prefix and self.registry else ("",):
+        # First with the prefix: `cart` alone is a name of service cart too.
+        for prefix in (self.registry, "") if may_have_prefix and self.registry else ("",):
             whole = _joined(prefix, name)
             for service in self.services.values():
                 if whole in service.manifest_names:

@@ -47,6 +47,28 @@ def packed(*members: tuple[str, bytes], kind: bytes = tarfile.REGTYPE, link: str
     return gzip.compress(buffer.getvalue(), mtime=0)
 
 
+@pytest.mark.parametrize(
+    ("folder", "hint"),
+    [
+        ("charts/shp", "did you mean charts/shop?"),
+        ("helm/shop", "did you mean charts/shop?"),
+        ("charts/shop/Chart.yaml", "did you mean charts/shop?"),
+        ("elsewhere", None),
+    ],
+)
+def test_a_chart_that_is_not_there_is_told_with_a_near_one(
+    tmp_path: Path, folder: str, hint: str | None
+) -> None:
+    (finding,) = found(tmp_path, {"charts/shop/Chart.yaml": CHART}, folder)
+    assert (finding.rule, finding.hint) == ("chart", hint)
+
+
+def test_a_file_of_values_that_is_not_there_is_told_with_a_near_one(tmp_path: Path) -> None:
+    write(tmp_path, {"values/prod.yaml": ""})
+    hints = [f.hint for f in read_given(tmp_path, ("values/prd.yaml", "none/prod.yaml")).findings]
+    assert hints == ["did you mean values/prod.yaml?", None]
+
+
 # --- Chart.yaml ---------------------------------------------------------------------------------
 
 
@@ -103,7 +125,10 @@ def test_a_dependency_must_be_vendored(tmp_path: Path) -> None:
     (finding,) = found(tmp_path, {"shop/Chart.yaml": NEEDS})
     assert (finding.rule, finding.file) == ("chart-dependency", "shop/charts")
     assert finding.message == "has no chart redis"
-    assert finding.hint == "run `helm dependency build shop` and commit its charts/ folder"
+    assert finding.hint == (
+        "run `helm dependency build shop` and commit its charts/ folder: "
+        "git add --force, where .gitignore has it"
+    )
 
 
 def test_a_dependency_may_be_a_folder_of_any_name(tmp_path: Path) -> None:

@@ -70,6 +70,18 @@ def test_an_unknown_rule_suggests_the_nearest() -> None:
     assert finding.hint == "did you mean plain-secret?"
 
 
+@pytest.mark.parametrize(
+    ("pointer", "settings"),
+    [
+        ("/environments/dev/without", "kustomize: d, without: [crat]"),
+        ("/environments/dev/helm/pins", "helm: {chart: c, pins: {crat: image}}"),
+    ],
+)
+def test_an_unknown_service_suggests_the_nearest(pointer: str, settings: str) -> None:
+    (finding,) = told(f"environments: {{dev: {{namespace: s, {settings}}}}}")
+    assert (finding.pointer, finding.hint) == (pointer, "did you mean cart?")
+
+
 def test_a_rule_that_may_not_be_changed_says_why() -> None:
     (finding,) = told("environments: {dev: {kustomize: d, namespace: s, rules: {schema: ignore}}}")
     assert finding.pointer == "/environments/dev/rules/schema"

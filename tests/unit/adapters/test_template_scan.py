@@ -103,6 +103,38 @@ def test_a_name_that_is_worked_out_may_be_any_that_fits(call: str, reached: list
     assert sorted(functions(defines, f"{{{{ {call} }}}}")) == reached
 
 
+@pytest.mark.parametrize(
+    ("call", "reached"),
+    [
+        ('include (print $.Template.BasePath "/config.yaml") .', []),
+        ("include (print .context.Template.BasePath .path) .context", ["genCA"]),
+        ('include (print $.Template.BasePath "/_file.tpl") .', ["genCA"]),
+        ('include (print $.Template.BasePath "/_other.tpl") .', []),
+    ],
+)
+def test_a_whole_file_that_is_included_has_no_other_definitions(
+    call: str, reached: list[str]
+) -> None:
+    files = {
+        "templates/_file.tpl": '{{ genCA "x" 1 }}{{ define "a" }}{{ now }}{{ end }}',
+        "templates/config.yaml": '{{ define "b" }}{{ uuidv4 }}{{ end }}',
+        "templates/x.yaml": f"{{{{ {call} }}}}",
+    }
+    assert [function for _, _, function in found(files)] == reached
+
+
+HOOK = 'kind: Pod\nmetadata:\n  annotations:\n    "helm.sh/hook": {}\n{{{{ now }}}}\n'
+
+
+@pytest.mark.parametrize("hook", ["test", "test-success", '"test"'])
+def test_a_file_of_tests_alone_is_not_rendered_wherever_it_is(hook: str) -> None:
+    text = HOOK.format(hook)
+    assert functions(text) == []
+    assert functions(f"{text}---\n{text}") == []
+    assert functions(f"{text}---\nkind: Job\n") == ["now"]
+    assert functions(HOOK.format("test,post-install")) == ["now"]
+
+
 def test_partials_notes_and_tests_are_not_rendered() -> None:
     names = ("_a.yaml", "NOTES.txt", "tests/a.yaml")
     assert found({f"templates/{name}": "{{ now }}" for name in names}) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -139,6 +140,36 @@ def test_what_a_chart_puts_before_all_images_stays_as_it_is(global_: Any) -> Non
     assert found(values) == {
         "a": {"repository": f"{FOLDER}/cart", "tag": TAG},
         "b": {"image": pinned("cart")},
+    }
+
+
+@pytest.mark.parametrize("prefix", [REGISTRY, f"{REGISTRY}/"])
+def test_a_name_that_means_the_service_alone_and_with_the_global_registry_stays(
+    prefix: str,
+) -> None:
+    values = {"global": {"imageRegistry": prefix}, "image": {"repository": "cart", "tag": "1"}}
+    assert found(values) == {"image": {"repository": "cart", "tag": TAG}}
+
+
+def test_an_image_outside_of_the_global_registry_leaves_the_name_to_the_objects() -> None:
+    """Whatever is set there would get the wrong registry; the object has the service's name."""
+    release = HelmRelease("charts/shop", "shop")
+    environment = Environment("prod", (Target("eu", "shop", helm=(release,)),))
+    of = project(environment)
+    cart = replace(of.services["cart"], names=frozenset({"old.example.com/team/cart"}))
+    of = replace(of, services={**of.services, "cart": cart})
+    chart = PinnedChart(pin(of, environment, environment.targets[0], lock(of)), release, "1.36")
+    values = {
+        "global": {"image": {"registry": "old.example.com"}},
+        "controller": {"image": {"image": "team/cart", "tag": "1", "digest": "sha256:0"}},
+        "job": {"repository": "team/cart"},
+        "whole": {"image": "team/cart:1"},
+    }
+    pinned_chart, findings = pin_chart(of, chart, values)
+    assert findings == []
+    assert pinned_chart.values == {
+        "controller": {"image": {"tag": TAG, "digest": DIGEST}},
+        "job": {"tag": TAG},
     }
 
 
