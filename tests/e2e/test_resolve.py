@@ -172,8 +172,12 @@ def test_a_tag_wins_over_a_branch_of_its_name(
 def test_images_that_are_not_what_their_tags_say_are_refused_all_at_once(
     bundler: Bundler, tmp_path: Path
 ) -> None:
-    services = "  web: {path: web}\n  cart: {path: cart, platforms: [linux/arm64]}"
-    commit = make_project(tmp_path, services, **{"web/f": "0", "cart/f": "0"})
+    services = (
+        "  web: {path: web}\n  cart: {path: cart, platforms: [linux/arm64]}\n"
+        "environments: {prod: {kustomize: overlay, namespace: shop}}"
+    )
+    files = {"web/f": "0", "cart/f": "0", "overlay/kustomization.yaml": "resources: []\n"}
+    commit = make_project(tmp_path, services, **files)
     add_image(tmp_path, "web", {commit: "0"}, image_labels("d" * 40, "main"))
     add_image(tmp_path, "cart", {commit: "0"})
     refused = bundler("resolve", "v1.0.0", "--repo", "shop", "-o", "json")

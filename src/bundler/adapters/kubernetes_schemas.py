@@ -48,6 +48,10 @@ class KubernetesSchemas:
         """All known versions, oldest first."""
         return versions()
 
+    def prepare(self, version: str) -> None:
+        """Read the version's definitions."""
+        definitions(version)
+
     def with_crds(self, crds: Sequence[KubernetesObject]) -> KubernetesSchemas:
         """These schemas and those of CRDs; what is no CRD is left out."""
         return KubernetesSchemas((*self._crds, *crds))

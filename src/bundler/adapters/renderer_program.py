@@ -55,9 +55,9 @@ def _environment(home: Path) -> dict[str, str]:
         "GIT_TERMINAL_PROMPT": "0",
         "HTTP_PROXY": nowhere,
         "HTTPS_PROXY": nowhere,
-        # Both are Go: they end before their memory matters, and a fifth of their time is its care.
-        "GOGC": "400",
-        "GOMEMLIMIT": "2GiB",
+        # Both are Go: they end before their memory matters, and a third of their time is its care.
+        "GOGC": "1000",
+        "GOMEMLIMIT": "1GiB",
     }
 
 

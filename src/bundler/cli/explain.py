@@ -46,7 +46,7 @@ def explain(
         return
     project = narrowed(opened.project, only_target(opened.project, place))
     opened = replace(opened, project=project)
-    rendered = flow.render_release(opened, flow.resolve_release(opened, parts), parts)
+    rendered = flow.render_release(opened, parts)
     commit = opened.revision.commit
     with parts.source.exported(commit) as tree:
         tracing = Tracing(

@@ -47,11 +47,10 @@ def render(
     if diff:
         _compare(opened, parts, *diff)
         return
-    lock = flow.resolve_release(opened, parts)
-    rendered = flow.render_release(opened, lock, parts)
+    rendered = flow.render_release(opened, parts)
     chosen = _chosen(rendered, environment, target)
     findings = tuple(by_policy(rendered.findings, opened.project.environments))
-    output.show_findings((*lock.warnings, *findings))
+    output.show_findings((*rendered.lock.warnings, *findings))
     if directory:
         wiring.write_tree(directory, chosen)
         output.note(f"wrote {len(chosen)} files to {directory}")
@@ -67,7 +66,7 @@ def render(
 def _compare(opened: OpenedRelease, parts: Parts, one: str, other: str) -> None:
     places = [only_target(opened.project, place) for place in (one, other)]
     opened = replace(opened, project=narrowed(opened.project, *places))
-    rendered = flow.render_release(opened, flow.resolve_release(opened, parts), parts)
+    rendered = flow.render_release(opened, parts)
     targets = {target.place: target for target in rendered.targets}
     comparison = compare(*(targets[place] for place in places))
     output.show(differences.value(comparison), differences.lines(comparison))

@@ -22,12 +22,11 @@ def validate(
     opened = open_release(tag, parts)
     if opened is None:
         return
-    lock = flow.resolve_release(opened, parts)
-    rendered = flow.render_release(opened, lock, parts)
+    rendered = flow.render_release(opened, parts)
     before = flow.release_before(opened, parts, opened.project.deploy_registry)
     bundle = flow.validate_release(opened, rendered, parts, before)
     objects = sum(len(target.objects) for target in bundle.rendered.targets)
-    warnings = (*lock.warnings, *bundle.warnings)
+    warnings = (*rendered.lock.warnings, *bundle.warnings)
     output.show_findings(warnings)
     output.show(
         results.lock_value(bundle.rendered.lock)

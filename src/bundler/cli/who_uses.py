@@ -32,7 +32,7 @@ def who_uses(
     opened = open_release(tag, parts)
     if opened is None:
         return
-    rendered = flow.render_release(opened, flow.resolve_release(opened, parts), parts)
+    rendered = flow.render_release(opened, parts)
     plain, _slash, key = name.partition("/")
     found = uses(rendered, plain, key or None)
     output.show(

@@ -74,6 +74,10 @@ class ObjectSchemas(Protocol):
 
     def known(self, version: str) -> bool: ...
 
+    def prepare(self, version: str) -> None:
+        """Read what `check` would read first, while there is time for it."""
+        ...
+
     def with_crds(self, crds: Sequence[KubernetesObject]) -> ObjectSchemas:
         """These schemas and those of CRDs that are supplied beside the objects."""
         ...

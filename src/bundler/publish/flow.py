@@ -45,8 +45,8 @@ from bundler.publish.inputs import Source as TreeSource
 from bundler.publish.pack import pack
 from bundler.publish.published import PublishedRelease
 from bundler.publish.push import push
-from bundler.publish.render import render
-from bundler.publish.rendering import Renderers
+from bundler.publish.render import complete
+from bundler.publish.rendering import Renderers, rendering
 from bundler.publish.replacement import Replacing
 from bundler.publish.resolve import Asking, resolve
 from bundler.publish.supplied_schemas import supplied_crds
@@ -223,21 +223,36 @@ def _branch_names(opened: OpenedRelease) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def render_release(opened: OpenedRelease, lock: ImageLock, parts: Parts) -> RenderedBundle:
-    """Raises RenderFailed, ToolMissing, CouldNotCheck or Unreachable (external images)."""
-    if not opened.project.environments:
+def _refuse_nothing(project: Project) -> None:
+    if not project.environments:
         raise ProjectFileInvalid(
             f"{PROJECT_FILE} has no environment with a target: there is nothing to release",
             hint="declare one under environments: an overlay and a namespace",
         )
 
+
+def render_release(
+    opened: OpenedRelease, parts: Parts, lock: ImageLock | None = None
+) -> RenderedBundle:
+    """Images are resolved, unless they are known, while overlays are rendered.
+
+    Raises RenderFailed, ToolMissing, and what `resolve_release` raises.
+    """
+    _refuse_nothing(opened.project)
+
     def resolve_image(image: ImageReference) -> Digest:
         return resolve_external(image, opened.project, parts.images)
 
-    with parts.source.exported(opened.revision.commit) as tree:
-        newest = parts.objects.newest()
-        renderers = parts.cached(parts.renderers, parts.source.tree_id(opened.revision.commit))
-        rendered = render(opened.project, lock, tree, renderers, resolve_image, newest)
+    project, newest = opened.project, parts.objects.newest()
+    renderers = parts.cached(parts.renderers, parts.source.tree_id(opened.revision.commit))
+    with (
+        parts.source.exported(opened.revision.commit) as tree,
+        rendering(project, tree, renderers) as started,
+    ):
+        lock = lock or resolve_release(opened, parts)
+        for environment in project.environments.values():
+            parts.objects.prepare(environment.kubernetes or newest)
+        rendered = complete(project, lock, started, renderers, resolve_image, newest)
     find_committed = partial(parts.source.containing, opened.revision.commit)
     return encrypted.as_committed(rendered, find_committed)
 
@@ -301,19 +316,20 @@ def publish(
     Raises VersionExists where it does not, and as the steps do. When `replacing`, nothing is taken
     over, and where it does not equal, it takes the version's place; Refused if that is not agreed.
     """
+    _refuse_nothing(opened.project)
     version = opened.revision.tag.version
     existing = published.find(parts.registry, registry, version, parts.documents)
+    versions = parts.renderers.versions(opened.project)
+    with_what = " and ".join(f"{name} {version}" for name, version in versions.items())
+    lock = None
     if existing and replacing is None:
         published.refuse_other_source(existing, opened.project, opened.revision)
         parts.progress(f"{version} is published: using the images that it recorded")
         lock = _with_summaries(published.lock(existing, opened.revision), parts)
     else:
         parts.progress(f"resolving {len(opened.project.services)} services")
-        lock = resolve_release(opened, parts)
-    versions = parts.renderers.versions(opened.project)
-    with_what = " and ".join(f"{name} {version}" for name, version in versions.items())
     parts.progress(f"rendering with {with_what}, and validating")
-    rendered = render_release(opened, lock, parts)
+    rendered = render_release(opened, parts, lock)
     before = release_before(opened, parts, registry)
     # What is published was compared then; other releases may have come in between since.
     comparing = before if existing is None or replacing else None

@@ -24,7 +24,7 @@ from bundler.publish.pin import (
     with_services,
 )
 from bundler.publish.placement import check_place, check_shape, file_of, placed
-from bundler.publish.rendering import Documents, Renderers, rendered_documents
+from bundler.publish.rendering import Documents, Renderers, Rendering, rendering
 
 
 def render(
@@ -35,19 +35,32 @@ def render(
     resolve_external: ResolveExternal,
     newest_kubernetes: str,
 ) -> RenderedBundle:
+    """All targets of all environments of the tag's exported `tree`; see `complete`."""
+    with rendering(project, tree, renderers) as started:
+        return complete(project, lock, started, renderers, resolve_external, newest_kubernetes)
+
+
+def complete(
+    project: Project,
+    lock: ImageLock,
+    started: Rendering,
+    renderers: Renderers,
+    resolve_external: ResolveExternal,
+    newest_kubernetes: str,
+) -> RenderedBundle:
     """All targets of all environments, with what rendering noticed as findings.
 
-    `tree` is the tag's exported tree. The result's lock has the third-party digests; those that
-    the given lock has already are taken over. Charts of an environment without a version see
-    `newest_kubernetes`. Raises RenderFailed (all that does not render), ImagesMissing (all
-    third-party images that do not exist), ToolMissing.
+    The result's lock has the third-party digests; those that the given lock has already are taken
+    over. Charts of an environment without a version see `newest_kubernetes`. Raises RenderFailed
+    (all that does not render), ImagesMissing (all third-party images that do not exist),
+    ToolMissing.
     """
     targets = [
         pin(project, environment, target, lock)
         for environment in project.environments.values()
         for target in environment.targets
     ]
-    rendered = rendered_documents(targets, project, tree, renderers, newest_kubernetes)
+    rendered = started.documents(targets, newest_kubernetes)
     # A target's objects are placed while the next one's are rendered.
     placed_targets = [_placed(each, project, lock) for each in zip(targets, rendered, strict=True)]
     uses = [

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any, NamedTuple
@@ -55,39 +56,62 @@ class Documents(NamedTuple):
 Source = PinnedOverlay | PinnedChart
 
 
-def rendered_documents(
-    targets: Sequence[PinnedTarget],
-    project: Project,
-    tree: PurePath,
-    renderers: Renderers,
-    newest_kubernetes: str,
-) -> Iterator[Documents]:
-    """The documents of each target, in order and as soon as they are rendered.
-
-    Targets that share an overlay share a render. Raises RenderFailed with all that does not
-    render, and ToolMissing.
-    """
-    sources = [_sources(pinned, newest_kubernetes) for pinned in targets]
-    different: dict[_Key, Source] = {}
-    for source in (source for each in sources for source in each):
-        different.setdefault(_key(source), source)
-    run = _runner(project, tree, renderers)
+@contextmanager
+def rendering(project: Project, tree: PurePath, renderers: Renderers) -> Iterator[Rendering]:
+    """All overlays are rendered from now on, while it is found out what their images are."""
     with threads(renderers.parallel, waits=True) as pool:
-        running = {key: pool.submit(run, source) for key, source in different.items()}
+        started = Rendering(pool, _runner(project, tree, renderers))
+        for environment in project.environments.values():
+            for target in environment.targets:
+                started.start(_overlays(PinnedTarget(environment, target, ())))
+        yield started
+
+
+class Rendering:
+    """What is rendered; targets that share an overlay share a render."""
+
+    def __init__(self, pool: ThreadPoolExecutor, run: Callable[[Source], Documents]) -> None:
+        self._pool = pool
+        self._run = run
+        self._sources: dict[_Key, Source] = {}
+        self._running: dict[_Key, Future[Documents]] = {}
+
+    def start(self, sources: Iterable[Source]) -> None:
+        for source in sources:
+            key = _key(source)
+            if key not in self._running:
+                self._sources[key] = source
+                self._running[key] = self._pool.submit(self._run, source)
+
+    def documents(
+        self, targets: Sequence[PinnedTarget], newest_kubernetes: str
+    ) -> Iterator[Documents]:
+        """The documents of each target, in order and as soon as they are rendered.
+
+        Raises RenderFailed with all that does not render, and ToolMissing.
+        """
+        sources: list[tuple[Source, ...]] = [
+            (*_overlays(each), *_charts(each, newest_kubernetes)) for each in targets
+        ]
+        self.start(source for each in sources for source in each)
         for pinned, each in zip(targets, sources, strict=True):
-            parts = [running[_key(source)] for source in each]
+            parts = [self._running[_key(source)] for source in each]
             if any(isinstance(part.exception(), RenderFailed) for part in parts):
                 break
             yield _together(pinned.place, [part.result() for part in parts])
-    _raise_for(different, running)
+        _raise_for(self._sources, self._running)
 
 
-def _sources(pinned: PinnedTarget, newest_kubernetes: str) -> tuple[Source, ...]:
+def _overlays(pinned: PinnedTarget) -> tuple[PinnedOverlay, ...]:
+    """The overlay of a target, if it has one; what is rendered of it has no pins yet."""
     target = pinned.target
-    kubernetes = pinned.environment.kubernetes or newest_kubernetes
     maps = layering.settings(target)
-    overlays = (PinnedOverlay(pinned, target.kustomize, maps),) if target.kustomize else ()
-    return (*overlays, *(PinnedChart(pinned, release, kubernetes) for release in target.helm))
+    return (PinnedOverlay(pinned, target.kustomize, maps),) if target.kustomize else ()
+
+
+def _charts(pinned: PinnedTarget, newest_kubernetes: str) -> tuple[PinnedChart, ...]:
+    kubernetes = pinned.environment.kubernetes or newest_kubernetes
+    return tuple(PinnedChart(pinned, release, kubernetes) for release in pinned.target.helm)
 
 
 _Key = tuple[str, str]

@@ -23,6 +23,9 @@ class NamedSchemas:
         self.versions: list[str] = []
         self.crds = tuple(crds)
 
+    def prepare(self, version: str) -> None:
+        pass
+
     def newest(self) -> str:
         return "1.36"
 
