@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bundler.adapters.git import GitRepository
+from bundler.adapters.git.repository import GitRepository
 from bundler.model.history import History, Input, others, preferred
 from bundler.model.release import ReleaseTag
 

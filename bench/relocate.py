@@ -33,9 +33,9 @@ sys.path.insert(0, str(ROOT))
 
 from bench.slow_line import slow_line  # noqa: E402
 
-from bundler.adapters.docker_credentials import DockerCredentials  # noqa: E402
-from bundler.adapters.oci_registry import OciRegistry  # noqa: E402
-from bundler.adapters.registry_patience import Patience  # noqa: E402
+from bundler.adapters.registry.docker_credentials import DockerCredentials  # noqa: E402
+from bundler.adapters.registry.oci_registry import OciRegistry  # noqa: E402
+from bundler.adapters.registry.patience import Patience  # noqa: E402
 from bundler.model.artifact import CONTENT_LAYER, IMAGE_CONFIG, MANIFEST, Artifact, Blob  # noqa: E402
 from bundler.model.bundle import RenderedBundle, ValidatedBundle  # noqa: E402
 from bundler.model.lock import ImageLock, ResolvedImage  # noqa: E402

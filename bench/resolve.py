@@ -24,8 +24,8 @@ sys.path.insert(0, str(ROOT))
 
 from bench.slow_line import slow_line  # noqa: E402
 
-from bundler.adapters.docker_credentials import DockerCredentials  # noqa: E402
-from bundler.adapters.oci_registry import OciRegistry  # noqa: E402
+from bundler.adapters.registry.docker_credentials import DockerCredentials  # noqa: E402
+from bundler.adapters.registry.oci_registry import OciRegistry  # noqa: E402
 from bundler.model.artifact import REVISION  # noqa: E402
 from bundler.model.reference import Repository  # noqa: E402
 from tests.fakes.registry import image  # noqa: E402

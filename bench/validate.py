@@ -23,8 +23,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bundler.adapters.kubernetes_definitions import closure, definitions  # noqa: E402
-from bundler.adapters.kubernetes_schemas import KubernetesSchemas  # noqa: E402
+from bundler.adapters.schemas.definitions import closure, definitions  # noqa: E402
+from bundler.adapters.schemas.kubernetes_schemas import KubernetesSchemas  # noqa: E402
 from bundler.manifests import read_documents, write_documents  # noqa: E402
 from bundler.yaml_scalars import ambiguous_scalars  # noqa: E402
 

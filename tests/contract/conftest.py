@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters.docker_credentials import DockerCredentials
-from bundler.adapters.oci_layout import OciLayout
-from bundler.adapters.oci_registry import OciRegistry
-from bundler.adapters.oci_tar import OciTar, OciTarWriter
-from bundler.adapters.registries import Registries
-from bundler.adapters.registry_certificates import Certificates
+from bundler.adapters.layout.oci_layout import OciLayout
+from bundler.adapters.layout.oci_tar import OciTar, OciTarWriter
+from bundler.adapters.registry.certificates import Certificates
+from bundler.adapters.registry.docker_credentials import DockerCredentials
+from bundler.adapters.registry.oci_registry import OciRegistry
+from bundler.adapters.registry.registries import Registries
 from bundler.model.reference import Digest, Repository
 from tests.contract.places import (
     CHUNK,

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bundler.adapters.docker_credentials import DockerCredentials
-from bundler.adapters.registry_patience import Patience
+from bundler.adapters.registry.docker_credentials import DockerCredentials
+from bundler.adapters.registry.patience import Patience
 from bundler.model.artifact import CONTENT_LAYER, RELEASE_CONFIG, Artifact, Blob
 from bundler.model.reference import Digest, Repository
 from bundler.ports import ContentReader, ContentWriter, DeployRegistry

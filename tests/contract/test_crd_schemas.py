@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.kubernetes_schemas import KubernetesSchemas
+from bundler.adapters.schemas.kubernetes_schemas import KubernetesSchemas
 from bundler.model.finding import Finding
 from tests.fakes.shop import obj
 

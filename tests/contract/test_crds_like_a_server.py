@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.kubernetes_schemas import KubernetesSchemas
+from bundler.adapters.schemas.kubernetes_schemas import KubernetesSchemas
 from tests.contract.test_crd_schemas import ALLOWED, DEFECTS, FORBIDDEN, SPEC, crd
 from tests.fakes.shop import obj
 from tools.control_plane import ApiError, ControlPlane

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from bundler.adapters.cluster.connection import connect
+from bundler.adapters.cluster.kubernetes_cluster import KubernetesCluster
 from bundler.adapters.directory_target import DirectoryTarget
-from bundler.adapters.kubernetes_cluster import KubernetesCluster
-from bundler.adapters.kubernetes_connection import connect
 from bundler.deploy.fields import is_same_outcome, is_unchanged
 from bundler.deploy.flow import apply_to_target
 from bundler.deploy.result import TargetResult

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bundler.adapters.kustomize import Kustomize
+from bundler.adapters.renderers.kustomize import Kustomize
 from bundler.model.objects import KubernetesObject
 from bundler.model.project import Project
 from bundler.publish.images import images_of

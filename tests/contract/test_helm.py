@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters import renderer_program
-from bundler.adapters.helm import Helm
-from bundler.adapters.kustomize import Kustomize
+from bundler.adapters.renderers import program as renderer_program
+from bundler.adapters.renderers.helm import Helm
+from bundler.adapters.renderers.kustomize import Kustomize
 from bundler.errors import RenderFailed, ToolMissing
 from bundler.manifests import read_documents
 from bundler.model.bundle import PinnedChart, RenderedBundle

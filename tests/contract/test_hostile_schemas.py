@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bundler.adapters.crd_schemas import MAX_NODES
-from bundler.adapters.kubernetes_schemas import KubernetesSchemas
+from bundler.adapters.schemas.crd_schemas import MAX_NODES
+from bundler.adapters.schemas.kubernetes_schemas import KubernetesSchemas
 from bundler.model.finding import Finding
 from tests.contract.test_crd_schemas import PLACE, crd, zone
 
@@ -108,7 +108,7 @@ def test_a_schema_that_is_nested_deeply_is_a_finding(keyword: str, depth: int) -
 def test_a_schema_nested_50_000_deep_does_no_harm_to_the_process(keyword: str) -> None:
     """Also where it reaches the schemas past the reader of YAML, which refuses it first."""
     program = f"""
-    from bundler.adapters.kubernetes_schemas import KubernetesSchemas
+    from bundler.adapters.schemas.kubernetes_schemas import KubernetesSchemas
     from bundler.manifests import read_documents, InvalidYaml
     from tests.contract.test_crd_schemas import crd, zone
     try:

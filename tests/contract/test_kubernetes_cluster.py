@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters import kubernetes_objects
-from bundler.adapters.kubernetes_cluster import KubernetesCluster, cluster_uid
-from bundler.adapters.kubernetes_connection import KubernetesConnection, connect
+from bundler.adapters.cluster import objects as kubernetes_objects
+from bundler.adapters.cluster.connection import KubernetesConnection, connect
+from bundler.adapters.cluster.kubernetes_cluster import KubernetesCluster, cluster_uid
 from bundler.errors import (
     BundlerError,
     NotFound,

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.kubernetes_cluster import KubernetesCluster
-from bundler.adapters.kubernetes_connection import KubernetesConnection, connect
+from bundler.adapters.cluster.connection import KubernetesConnection, connect
+from bundler.adapters.cluster.kubernetes_cluster import KubernetesCluster
 from bundler.errors import NoConnection, PermissionRefused, Unreachable
 from tests.fakes.tunnel import Tunnel
 from tools.control_plane import ApiError, ControlPlane

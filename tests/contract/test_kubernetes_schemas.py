@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from bundler.adapters.kubernetes_schemas import KubernetesSchemas
+from bundler.adapters.schemas.kubernetes_schemas import KubernetesSchemas
 from bundler.model.finding import Finding
 from tests.fakes.shop import deployment, obj, pod_spec
 
@@ -63,8 +63,8 @@ def test_every_version_from_1_29_on_has_its_schemas() -> None:
 
 def test_only_the_version_that_is_asked_for_is_loaded() -> None:
     program = """
-from bundler.adapters import kubernetes_definitions as d
-from bundler.adapters.kubernetes_schemas import KubernetesSchemas
+from bundler.adapters.schemas import definitions as d
+from bundler.adapters.schemas.kubernetes_schemas import KubernetesSchemas
 obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}}
 zone = {"apiVersion": "example.com/v1", "kind": "Zone", "metadata": {"name": "z"}}
 KubernetesSchemas().check("1.34", [obj, zone])

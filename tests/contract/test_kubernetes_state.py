@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from bundler.adapters import kubernetes_state
-from bundler.adapters.kubernetes_cluster import KubernetesCluster
-from bundler.adapters.kubernetes_connection import KubernetesConnection, connect
-from bundler.adapters.kubernetes_lease import KubernetesLease
-from bundler.adapters.kubernetes_state import KubernetesState, Place, find_states
+from bundler.adapters.cluster import state as kubernetes_state
+from bundler.adapters.cluster.connection import KubernetesConnection, connect
+from bundler.adapters.cluster.kubernetes_cluster import KubernetesCluster
+from bundler.adapters.cluster.lease import KubernetesLease
+from bundler.adapters.cluster.state import KubernetesState, Place, find_states
 from bundler.errors import Locked, PermissionRefused
 from bundler.model.inventory import Inventory
 from bundler.model.objects import ObjectRef

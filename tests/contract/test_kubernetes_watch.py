@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.kubernetes_cluster import KubernetesCluster
-from bundler.adapters.kubernetes_connection import KubernetesConnection, connect
+from bundler.adapters.cluster.connection import KubernetesConnection, connect
+from bundler.adapters.cluster.kubernetes_cluster import KubernetesCluster
 from bundler.errors import PermissionRefused
 from bundler.model.objects import ObjectRef
 from bundler.ports import ObjectWatcher, Observation

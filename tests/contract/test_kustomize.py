@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.kubernetes_schemas import KubernetesSchemas
-from bundler.adapters.kustomize import Kustomize
+from bundler.adapters.renderers.kustomize import Kustomize
+from bundler.adapters.schemas.kubernetes_schemas import KubernetesSchemas
 from bundler.errors import RenderFailed, ToolMissing
 from bundler.manifests import read_documents
 from bundler.model.bundle import PinnedOverlay, PinnedTarget
@@ -413,7 +413,7 @@ def _runs(pid: int) -> bool:
 def test_a_program_that_writes_without_end_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bundler.adapters.renderer_program.MAX_OUTPUT", 1_000_000)
+    monkeypatch.setattr("bundler.adapters.renderers.program.MAX_OUTPUT", 1_000_000)
     write_overlay(tmp_path, "overlays/stage", CONFIG)
     with pytest.raises(RenderFailed) as caught:
         Kustomize(program(tmp_path, "exec yes")).render(tmp_path, overlay())
@@ -476,8 +476,8 @@ def test_kubectl_is_used_where_there_is_no_kustomize(
 
 @pytest.mark.requirement("B-60", "B-66", "B-72", "B-74")
 def test_the_sample_shop_renders_and_validates(kustomize: Kustomize, tmp_path: Path) -> None:
-    from bundler.adapters import project_file
-    from bundler.adapters.document_schemas import DocumentSchemas
+    from bundler.adapters.project import file as project_file
+    from bundler.adapters.schemas.document_schemas import DocumentSchemas
 
     shutil.copytree(ROOT / "overlays", tmp_path / "overlays")
     text = (ROOT / "fixtures/shop/bundler.yaml").read_bytes()

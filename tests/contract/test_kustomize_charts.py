@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.kustomize import Kustomize
+from bundler.adapters.renderers.kustomize import Kustomize
 from bundler.errors import RenderFailed, ToolMissing
 from bundler.manifests import read_documents
 from bundler.model.bundle import PinnedOverlay

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.helm import Helm
-from bundler.adapters.kustomize import Kustomize
+from bundler.adapters.renderers.helm import Helm
+from bundler.adapters.renderers.kustomize import Kustomize
 from bundler.errors import UsageError
 from bundler.model.layers import Layer, in_order
 from bundler.model.project import Environment, HelmRelease, Project, Target
-from bundler.publish.origins import Explanation
+from bundler.publish.examine.origins import Explanation
+from bundler.publish.examine.tracing import Tracing, trace
 from bundler.publish.render import render
 from bundler.publish.rendering import Renderers
-from bundler.publish.tracing import Tracing, trace
 from tests.fakes.renderer import FolderCharts
 from tests.fakes.shop import deployment, lock, obj, project, resolve_external
 from tools.build import binary_path

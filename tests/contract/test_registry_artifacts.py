@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bundler.adapters.oci_registry import OciRegistry
+from bundler.adapters.registry.oci_registry import OciRegistry
 from bundler.errors import (
     BundlerError,
     CouldNotCheck,

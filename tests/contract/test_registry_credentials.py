@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters.docker_credentials import DockerCredentials
-from bundler.adapters.oci_registry import OciRegistry
+from bundler.adapters.registry.docker_credentials import DockerCredentials
+from bundler.adapters.registry.oci_registry import OciRegistry
 from bundler.errors import (
     AccessRefused,
     Unreachable,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters.oci_tar import OciTarWriter
-from bundler.adapters.registries import Registries
+from bundler.adapters.layout.oci_tar import OciTarWriter
+from bundler.adapters.registry.registries import Registries
 from bundler.errors import (
     BundlerError,
     NotFound,

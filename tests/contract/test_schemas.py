@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from bundler.adapters.document_schemas import DocumentSchemas, load_schema, schema_folder
+from bundler.adapters.schemas.document_schemas import DocumentSchemas, load_schema, schema_folder
 from bundler.errors import NotReady
 from bundler.model.changeset import Change, Plan, Wave
 from bundler.model.finding import Finding

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.document_schemas import DocumentSchemas
+from bundler.adapters.schemas.document_schemas import DocumentSchemas
 from tools.sample_shop import SampleShop, build_shop
 
 

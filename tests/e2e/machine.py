@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bundler.adapters.document_schemas import DocumentSchemas
+from bundler.adapters.schemas.document_schemas import DocumentSchemas
 from tests.e2e.conftest import Result
 
 SCHEMA_OF = {"apply": "result-apply", "status": "result-status", "history": "result-history"}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bundler.adapters.document_schemas import DocumentSchemas
+from bundler.adapters.schemas.document_schemas import DocumentSchemas
 from tests.e2e.conftest import Bundler
 from tests.git_history import git
 from tools.sample_shop import File, ImageLayout, image_labels

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bundler.adapters.registries import Registries
+from bundler.adapters.registry.registries import Registries
 from bundler.manifests import write_documents
 from bundler.model.bundle import PinnedTarget, RenderedBundle, RenderedTarget, ValidatedBundle
 from bundler.model.lock import ImageLock

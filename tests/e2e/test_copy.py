@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bundler.adapters.registries import Registries
+from bundler.adapters.registry.registries import Registries
 from bundler.model.artifact import INDEX, Blob, Descriptor
 from bundler.model.objects import images_in
 from bundler.model.reference import ArtifactReference, Digest, ImageReference, Repository

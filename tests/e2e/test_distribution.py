@@ -31,8 +31,8 @@ def test_the_wheel_holds_the_package_its_types_and_every_schema(tmp_path: Path) 
     schemas = {f"bundler/schemas/{path.name}" for path in (ROOT / "schemas").glob("*.json")}
     assert schemas <= names
     assert not [name for name in names if not name.startswith(("bundler/", "release_bundler-"))]
-    program = "from bundler.adapters.document_schemas import DocumentSchemas as D; import bundler;"
-    program += "print(bundler.__file__, len(D().check('project', {})) > 0)"
+    program = "from bundler.adapters.schemas.document_schemas import DocumentSchemas as D;"
+    program += "import bundler; print(bundler.__file__, len(D().check('project', {})) > 0)"
     told = subprocess.run(
         [sys.executable, "-c", program],
         env={"PYTHONPATH": str(tmp_path / "site")},

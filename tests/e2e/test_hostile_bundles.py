@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.oci_layout import OciLayout
-from bundler.adapters.oci_tar import OciTarWriter
+from bundler.adapters.layout.oci_layout import OciLayout
+from bundler.adapters.layout.oci_tar import OciTarWriter
 from bundler.model.artifact import CONTENT_LAYER, MANIFEST, RELEASE_CONFIG, Artifact, Blob
 from bundler.model.reference import Digest, Repository
 from bundler.publish.pack import compact_json, gzip

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.registries import Registries
+from bundler.adapters.registry.registries import Registries
 from bundler.model.artifact import CONTENT_LAYER, IMAGE_CONFIG, INDEX, Artifact, Blob
 from bundler.model.reference import Digest, Repository
 from bundler.publish.pack import gzip

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters.registries import Registries
+from bundler.adapters.registry.registries import Registries
 from bundler.model.reference import Digest, Repository
 from tests.e2e.conftest import Bundler
 from tests.fakes.registry import referrer

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.document_schemas import DocumentSchemas
+from bundler.adapters.schemas.document_schemas import DocumentSchemas
 from tests.e2e.conftest import Bundler, Result
 from tools.registries import Distribution, DockerRegistry, ReferrersRegistry
 from tools.sample_shop import SampleShop, git

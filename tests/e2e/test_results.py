@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bundler.adapters.document_schemas import DocumentSchemas
+from bundler.adapters.schemas.document_schemas import DocumentSchemas
 from tests.e2e.conftest import Bundler, Result
 from tools.sample_shop import SampleShop, git
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.oci_tar import OciTarWriter
-from bundler.adapters.registries import Registries
+from bundler.adapters.layout.oci_tar import OciTarWriter
+from bundler.adapters.registry.registries import Registries
 from bundler.model.reference import Digest, Repository
 from bundler.relocate.copy import Root, copy
 from tests.e2e.conftest import Bundler, Result

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bundler.adapters.oci_layout import OciLayout
-from bundler.adapters.registries import Registries
+from bundler.adapters.layout.oci_layout import OciLayout
+from bundler.adapters.registry.registries import Registries
 from bundler.errors import BundlerError
 from bundler.model.reference import Repository
 from bundler.publish.push import push

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bundler.adapters.oci_registry import OciRegistry
-from bundler.adapters.oci_tar import OciTar, OciTarWriter
-from bundler.adapters.registry_patience import Patience
+from bundler.adapters.layout.oci_tar import OciTar, OciTarWriter
+from bundler.adapters.registry.oci_registry import OciRegistry
+from bundler.adapters.registry.patience import Patience
 from bundler.model.artifact import Artifact, Blob
 from bundler.model.reference import Digest, Repository
 from bundler.ports import ContentReader, ContentWriter

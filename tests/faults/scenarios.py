@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from bundler.adapters.docker_credentials import DockerCredentials
-from bundler.adapters.document_schemas import DocumentSchemas
-from bundler.adapters.oci_layout import OciLayout
-from bundler.adapters.oci_registry import OciRegistry
-from bundler.adapters.registry_patience import Patience
+from bundler.adapters.layout.oci_layout import OciLayout
+from bundler.adapters.registry.docker_credentials import DockerCredentials
+from bundler.adapters.registry.oci_registry import OciRegistry
+from bundler.adapters.registry.patience import Patience
+from bundler.adapters.schemas.document_schemas import DocumentSchemas
 from bundler.deploy.pull import pull
 from bundler.errors import BundlerError
 from bundler.model.artifact import Artifact, Blob, Descriptor

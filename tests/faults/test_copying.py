@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters.docker_credentials import DockerCredentials
-from bundler.adapters.oci_registry import OciRegistry
-from bundler.adapters.oci_tar import OciTarWriter
+from bundler.adapters.layout.oci_tar import OciTarWriter
+from bundler.adapters.registry.docker_credentials import DockerCredentials
+from bundler.adapters.registry.oci_registry import OciRegistry
 from bundler.model.artifact import Artifact
 from bundler.model.reference import Repository
 from tests.faults import faults

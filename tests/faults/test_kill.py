@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters.docker_credentials import DockerCredentials
-from bundler.adapters.oci_layout import OciLayout
-from bundler.adapters.oci_registry import OciRegistry
+from bundler.adapters.layout.oci_layout import OciLayout
+from bundler.adapters.registry.docker_credentials import DockerCredentials
+from bundler.adapters.registry.oci_registry import OciRegistry
 from bundler.model.reference import Digest, Repository
 from bundler.ports import ArtifactReader
 from tests.e2e.conftest import Result, run_bundler

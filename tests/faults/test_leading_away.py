@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters.registry_patience import Patience
+from bundler.adapters.registry.patience import Patience
 from bundler.errors import CouldNotCheck
 from bundler.model.artifact import Artifact
 from bundler.model.reference import Repository

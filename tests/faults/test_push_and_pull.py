@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from bundler.adapters.registry_patience import Patience
+from bundler.adapters.registry.patience import Patience
 from bundler.model.artifact import Artifact
 from bundler.model.reference import Repository
 from tests.faults.fault_proxy import Fault

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters.oci_layout import OciLayout
-from bundler.adapters.registries import Registries
+from bundler.adapters.layout.oci_layout import OciLayout
+from bundler.adapters.registry.registries import Registries
 from bundler.errors import VersionExists
 from bundler.model.artifact import Artifact
 from bundler.model.reference import Repository

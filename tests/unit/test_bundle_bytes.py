@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundler.adapters.document_schemas import DocumentSchemas
+from bundler.adapters.schemas.document_schemas import DocumentSchemas
 from bundler.archives import gunzip, read_tar
 from bundler.bundles import find
 from bundler.deploy.pull import pull

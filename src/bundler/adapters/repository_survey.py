@@ -13,10 +13,10 @@ from posixpath import dirname, join, normpath
 from typing import Any
 
 from bundler.adapters.dockerfile import copied
-from bundler.adapters.git import GitRepository
-from bundler.adapters.git_errors import failure_of, git_missing
-from bundler.adapters.git_process import environment, settings
-from bundler.adapters.kustomization_scan import MAX_BYTES, NAMES, is_remote
+from bundler.adapters.git.errors import failure_of, git_missing
+from bundler.adapters.git.process import environment, settings
+from bundler.adapters.git.repository import GitRepository
+from bundler.adapters.renderers.kustomization_scan import MAX_BYTES, NAMES, is_remote
 from bundler.errors import SourceInvalid
 from bundler.manifests import InvalidYaml, read_documents
 from bundler.model.objects import split_api_version

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from bundler.publish.comparing import ABSENT, Comparison, Side
+from bundler.publish.examine.comparing import ABSENT, Comparison, Side
 
 _LONGEST = 80
 

@@ -13,9 +13,9 @@ import typer
 from bundler.cli import options, output, wiring
 from bundler.cli.opening import open_release
 from bundler.publish import flow
-from bundler.publish.origins import Explanation, Origin
-from bundler.publish.places import narrowed, only_target
-from bundler.publish.tracing import Tracing, trace
+from bundler.publish.examine.origins import Explanation, Origin
+from bundler.publish.examine.places import narrowed, only_target
+from bundler.publish.examine.tracing import Tracing, trace
 
 _LONGEST = 100
 

@@ -13,9 +13,9 @@ from bundler.cli.opening import open_release
 from bundler.errors import UsageError, ValidationFailed
 from bundler.model.bundle import RenderedBundle
 from bundler.publish import flow
-from bundler.publish.comparing import compare
+from bundler.publish.examine.comparing import compare
+from bundler.publish.examine.places import narrowed, only_target
 from bundler.publish.flow import OpenedRelease, Parts
-from bundler.publish.places import narrowed, only_target
 from bundler.publish.render import files
 from bundler.publish.rules import by_policy
 

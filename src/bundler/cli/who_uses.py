@@ -10,7 +10,7 @@ import typer
 from bundler.cli import options, output, wiring
 from bundler.cli.opening import open_release
 from bundler.publish import flow
-from bundler.publish.references import Use, uses
+from bundler.publish.examine.references import Use, uses
 
 
 def who_uses(

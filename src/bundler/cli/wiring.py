@@ -26,7 +26,7 @@ _TAR_FILE = re.compile(r".*\.tar(?:[:@][^/]*)?")
 """A file that `bundler save` wrote, with a version or digest where it has several."""
 
 if TYPE_CHECKING:
-    from bundler.adapters.git import GitRepository
+    from bundler.adapters.git.repository import GitRepository
     from bundler.model.survey import Survey
     from bundler.ports import (
         ArtifactRegistry,
@@ -68,14 +68,14 @@ def publishing(
     plain_http: bool,
     wait_seconds: float = 0,
 ) -> Parts:
-    from bundler.adapters import project_file
     from bundler.adapters.content_cache import CachedImages, ContentCache
-    from bundler.adapters.document_schemas import DocumentSchemas
-    from bundler.adapters.git import GitRepository
-    from bundler.adapters.git_remote import RemoteRepositories
-    from bundler.adapters.helm import Helm
-    from bundler.adapters.kubernetes_schemas import KubernetesSchemas
-    from bundler.adapters.kustomize import Kustomize
+    from bundler.adapters.git.remote import RemoteRepositories
+    from bundler.adapters.git.repository import GitRepository
+    from bundler.adapters.project import file as project_file
+    from bundler.adapters.renderers.helm import Helm
+    from bundler.adapters.renderers.kustomize import Kustomize
+    from bundler.adapters.schemas.document_schemas import DocumentSchemas
+    from bundler.adapters.schemas.kubernetes_schemas import KubernetesSchemas
     from bundler.publish.flow import Parts
     from bundler.publish.rendering import Renderers
     from bundler.publish.waiting import Waiting
@@ -103,7 +103,7 @@ def publishing(
 
 
 def _cached_renderers(folder: Path) -> Callable[[Renderers, str], Renderers]:
-    from bundler.adapters.render_cache import CachedCharts, CachedOverlays, RenderCache
+    from bundler.adapters.renderers.cache import CachedCharts, CachedOverlays, RenderCache
 
     cache = RenderCache(folder)
     return lambda renderers, tree: replace(
@@ -127,10 +127,10 @@ class DevelopParts:
 
 
 def developing(repo: Path) -> DevelopParts:
-    from bundler.adapters import project_file
-    from bundler.adapters.document_schemas import DocumentSchemas
-    from bundler.adapters.git import GitRepository
-    from bundler.adapters.kubernetes_schemas import KubernetesSchemas
+    from bundler.adapters.git.repository import GitRepository
+    from bundler.adapters.project import file as project_file
+    from bundler.adapters.schemas.document_schemas import DocumentSchemas
+    from bundler.adapters.schemas.kubernetes_schemas import KubernetesSchemas
 
     source = GitRepository(repo)
     schemas = (DocumentSchemas(), KubernetesSchemas())
@@ -146,7 +146,7 @@ def content_registry(plain_http: bool) -> ContentRegistry:
 
 
 def deploy_registries(plain_http: bool) -> DeployRegistry:
-    from bundler.adapters.registries import Registries
+    from bundler.adapters.registry.registries import Registries
 
     return Registries(Path.cwd(), plain_http=plain_http, connections=_registry_connections())
 
@@ -156,7 +156,7 @@ def tar_writer(path: Path, *, overwrite: bool) -> AbstractContextManager[Content
 
     Raises UsageError for a file that exists, unless it is to be overwritten.
     """
-    from bundler.adapters.oci_tar import OciTarWriter
+    from bundler.adapters.layout.oci_tar import OciTarWriter
 
     return OciTarWriter(path, overwrite=overwrite)
 
@@ -209,7 +209,7 @@ def write_file(file: Path, content: bytes) -> None:
 
 
 def document_schemas() -> DocumentSchemas:
-    from bundler.adapters.document_schemas import DocumentSchemas
+    from bundler.adapters.schemas.document_schemas import DocumentSchemas
 
     return DocumentSchemas()
 
@@ -260,10 +260,10 @@ def _version(text: str) -> str:
 
 def _project_at_hand() -> Project:
     """The work tree's project file: enough to know a registry, never used to publish."""
-    from bundler.adapters import project_file
-    from bundler.adapters.document_schemas import DocumentSchemas
-    from bundler.adapters.git import GitRepository
-    from bundler.adapters.kubernetes_schemas import KubernetesSchemas
+    from bundler.adapters.git.repository import GitRepository
+    from bundler.adapters.project import file as project_file
+    from bundler.adapters.schemas.document_schemas import DocumentSchemas
+    from bundler.adapters.schemas.kubernetes_schemas import KubernetesSchemas
 
     try:
         root = GitRepository(Path.cwd()).root

@@ -15,7 +15,7 @@ from bundler.model.connection import Destination, TargetConnection
 from bundler.model.reference import ArtifactReference
 
 if TYPE_CHECKING:
-    from bundler.adapters.kubernetes_connection import KubernetesConnection
+    from bundler.adapters.cluster.connection import KubernetesConnection
     from bundler.deploy.progress import OnProgress
     from bundler.deploy.result import Runner
     from bundler.deploy.rollout import Limits
@@ -94,7 +94,7 @@ def _open_target(
             environment=destination.environment,
             target=destination.target,
         )
-    from bundler.adapters.kubernetes_cluster import KubernetesCluster
+    from bundler.adapters.cluster.kubernetes_cluster import KubernetesCluster
 
     return KubernetesCluster(
         opened.enter_context(_connect(way)),
@@ -115,8 +115,8 @@ def decrypter(program: str | None) -> Decrypter:
 
 
 def _connect(way: TargetConnection) -> KubernetesConnection:
-    from bundler.adapters.kubernetes_cluster import cluster_uid
-    from bundler.adapters.kubernetes_connection import connect
+    from bundler.adapters.cluster.connection import connect
+    from bundler.adapters.cluster.kubernetes_cluster import cluster_uid
 
     connection = connect(context=way.context, kubeconfig=way.kubeconfig, in_cluster=way.in_cluster)
     if way.cluster and cluster_uid(connection) != way.cluster:
@@ -140,7 +140,7 @@ def target_states(
                 f"{directory} is no folder", hint="apply to it first, or name another"
             )
         return directory_target.find_states(directory)
-    from bundler.adapters import kubernetes_state
+    from bundler.adapters.cluster import state as kubernetes_state
 
     with _connect(flags) as connection:
         return kubernetes_state.find_states(connection, state_namespace)

@@ -13,7 +13,7 @@ from typing import Any
 from bundler.model.objects import SECRETS, KubernetesObject, ObjectRef
 from bundler.model.reference import Digest
 from bundler.model.sops import is_encrypted
-from bundler.publish.references import references
+from bundler.publish.examine.references import references
 
 _RESTARTED = frozenset(
     {

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters import chart_files
-from bundler.adapters.chart_files import InvalidArchive, archive_files
-from bundler.adapters.chart_scan import read_given, scan_chart
+from bundler.adapters.renderers import chart_files
+from bundler.adapters.renderers.chart_files import InvalidArchive, archive_files
+from bundler.adapters.renderers.chart_scan import read_given, scan_chart
 from bundler.model.finding import Finding
 
 CHART = "apiVersion: v2\nname: shop\nversion: 1.0.0\n"

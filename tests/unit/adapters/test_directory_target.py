@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bundler.adapters.directory_target import DirectoryTarget, find_states
-from bundler.adapters.document_schemas import DocumentSchemas
+from bundler.adapters.schemas.document_schemas import DocumentSchemas
 from bundler.errors import BundlerError, OwnershipRefused, PermissionRefused, Refused
 from bundler.manifests import read_documents, write_documents
 from bundler.model.objects import OWNER, ObjectRef

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.docker_credentials import Credential, DockerCredentials
+from bundler.adapters.registry.docker_credentials import Credential, DockerCredentials
 from bundler.errors import CouldNotCheck
 from tests.memory import MEBIBYTE, peak_of
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters.git import GitRepository
+from bundler.adapters.git.repository import GitRepository
 from bundler.errors import SourceInvalid, Unreachable
 from bundler.model.history import Input
 from bundler.model.release import ReleaseTag

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters.git import GitRepository
-from bundler.adapters.git_inputs import ignored_by
+from bundler.adapters.git.inputs import ignored_by
+from bundler.adapters.git.repository import GitRepository
 from bundler.errors import ProjectFileInvalid
 from bundler.model.history import Input
 from tests.git_history import NewCommit, git, make_history

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bundler.adapters.git import GitRepository
+from bundler.adapters.git.repository import GitRepository
 from tests.git_history import NewCommit, git, make_history
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters.git_remote import RemoteRepositories
+from bundler.adapters.git.remote import RemoteRepositories
 from bundler.errors import AccessRefused, CouldNotCheck, SourceInvalid, Unreachable
 from bundler.model.commits import CommitSummary
 from tests.fakes.git_server import backend, needs_login

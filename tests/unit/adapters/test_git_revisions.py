@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters.git import GitRepository
+from bundler.adapters.git.repository import GitRepository
 from bundler.errors import SourceInvalid
 from bundler.model.commits import CommitSummary
 from tests.git_history import START, NewCommit, git, make_history

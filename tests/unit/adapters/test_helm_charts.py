@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.helm_charts import Chart, Dependency, coalesced, effective, template_paths
+from bundler.adapters.renderers.helm_charts import (
+    Chart,
+    Dependency,
+    coalesced,
+    effective,
+    template_paths,
+)
 
 
 def chart(name: str, values: dict[str, Any] | None = None, *below: Chart, **more: Any) -> Chart:

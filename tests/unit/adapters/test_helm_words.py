@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from bundler.adapters.helm_charts import Chart
-from bundler.adapters.helm_words import findings_of
+from bundler.adapters.renderers.helm_charts import Chart
+from bundler.adapters.renderers.helm_words import findings_of
 from bundler.model.finding import Finding
 
 ROOT, FOLDER = Path("/tmp/tree"), Path("/tmp/home")

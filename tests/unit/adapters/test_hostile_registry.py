@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from bundler.adapters.docker_credentials import DockerCredentials
-from bundler.adapters.document_schemas import DocumentSchemas
-from bundler.adapters.oci_registry import OciRegistry
-from bundler.adapters.registry_patience import Patience
+from bundler.adapters.registry.docker_credentials import DockerCredentials
+from bundler.adapters.registry.oci_registry import OciRegistry
+from bundler.adapters.registry.patience import Patience
+from bundler.adapters.schemas.document_schemas import DocumentSchemas
 from bundler.deploy.pull import pull
 from bundler.deploy.verify import verify
 from bundler.errors import CouldNotCheck, VerificationFailed

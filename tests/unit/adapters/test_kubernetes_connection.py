@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters import kubernetes_connection
-from bundler.adapters.kubernetes_connection import KubernetesConnection, connect
-from bundler.adapters.kubernetes_state import find_states
+from bundler.adapters.cluster import connection as kubernetes_connection
+from bundler.adapters.cluster.connection import KubernetesConnection, connect
+from bundler.adapters.cluster.state import find_states
 from bundler.errors import Locked, Unreachable, VerificationFailed
 from tests.fakes.scripted_server import Answer, ScriptedServer
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.kubernetes_connection import connect
+from bundler.adapters.cluster.connection import connect
 from bundler.errors import NoConnection
 
 SECRET = "very-secret-token"

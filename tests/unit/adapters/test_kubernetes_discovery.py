@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bundler.adapters.kubernetes_connection import connect
-from bundler.adapters.kubernetes_discovery import Discovery, Resource
+from bundler.adapters.cluster.connection import connect
+from bundler.adapters.cluster.discovery import Discovery, Resource
 from tests.fakes.scripted_server import Answer, Asked, ScriptedServer
 
 LEGACY = {

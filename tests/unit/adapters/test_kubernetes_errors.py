@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.kubernetes_connection import Answer
-from bundler.adapters.kubernetes_errors import refusal
+from bundler.adapters.cluster.connection import Answer
+from bundler.adapters.cluster.errors import refusal
 from bundler.errors import (
     BundlerError,
     NotFound,

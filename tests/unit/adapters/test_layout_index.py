@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bundler.adapters.layout_index import CONTAINERD_NAME, LayoutIndex
+from bundler.adapters.layout.index import CONTAINERD_NAME, LayoutIndex
 from bundler.model.artifact import REF_NAME
 from bundler.model.reference import Digest
 from tests.fakes.registry import image

@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters import layout_folder, layout_reader
-from bundler.adapters.layout_folder import LayoutFolder
-from bundler.adapters.oci_layout import OciLayout
-from bundler.adapters.registries import Registries
+from bundler.adapters.layout import folder as layout_folder
+from bundler.adapters.layout import reader as layout_reader
+from bundler.adapters.layout.folder import LayoutFolder
+from bundler.adapters.layout.oci_layout import OciLayout
+from bundler.adapters.registry.registries import Registries
 from bundler.errors import (
     BundlerError,
     CouldNotCheck,
@@ -41,7 +42,7 @@ PLACE = Repository("ocidir", "deploy/shop")
 WRITER = """
 import sys
 from pathlib import Path
-from bundler.adapters.oci_layout import OciLayout
+from bundler.adapters.layout.oci_layout import OciLayout
 from bundler.model.reference import Repository
 from tests.fakes.registry import image
 
@@ -56,7 +57,7 @@ for number in range(int(sys.argv[3])):
 KILLED_BEFORE_EACH_FILE_OPERATION = """
 import os, signal, sys
 from pathlib import Path
-from bundler.adapters.oci_layout import OciLayout
+from bundler.adapters.layout.oci_layout import OciLayout
 from bundler.model.reference import Repository
 from tests.fakes.registry import image, index, referrer
 
@@ -117,7 +118,7 @@ CAUGHT = """
 import json, sys
 from contextlib import contextmanager
 from pathlib import Path
-from bundler.adapters.oci_layout import OciLayout
+from bundler.adapters.layout.oci_layout import OciLayout
 from bundler.errors import BundlerError
 from bundler.model.reference import Repository
 from tests.fakes.registry import image
@@ -314,7 +315,7 @@ def test_of_processes_that_set_one_tag_to_different_content_one_wins(
     program = """
 import sys
 from pathlib import Path
-from bundler.adapters.oci_layout import OciLayout
+from bundler.adapters.layout.oci_layout import OciLayout
 from bundler.errors import VersionExists
 from bundler.model.reference import Repository
 from tests.fakes.registry import image
@@ -707,7 +708,7 @@ def test_threads_of_one_registries_value_publish_to_many_layouts(tmp_path: Path)
 def test_a_folder_needs_no_network_library(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
-        "from bundler.adapters.registries import Registries\n"
+        "from bundler.adapters.registry.registries import Registries\n"
         "from bundler.model.reference import Repository\n"
         f"Registries(Path({str(tmp_path)!r})).tags(Repository('ocidir', 'x'))\n"
         "assert not {'requests', 'oras', 'urllib3', 'jsonschema'} & set(sys.modules)\n"

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters.layout_index import MARKER
-from bundler.adapters.layout_tar import BLOCK
-from bundler.adapters.oci_layout import OciLayout
-from bundler.adapters.oci_tar import OciTar, OciTarWriter
+from bundler.adapters.layout.index import MARKER
+from bundler.adapters.layout.oci_layout import OciLayout
+from bundler.adapters.layout.oci_tar import OciTar, OciTarWriter
+from bundler.adapters.layout.tar import BLOCK
 from bundler.errors import NotFound, Unreachable, UsageError, VerificationFailed
 from bundler.model.artifact import MANIFEST, REF_NAME, Blob, Descriptor
 from bundler.model.reference import Digest, Repository
@@ -214,7 +214,7 @@ def test_a_folder_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from bundler.adapters.oci_tar import OciTarWriter
+from bundler.adapters.layout.oci_tar import OciTarWriter
 from bundler.errors import BundlerError
 from tests.unit.adapters.test_oci_tar import fill
 
@@ -271,7 +271,7 @@ INTERRUPTED = """
 import os, signal, sys
 from itertools import count
 from pathlib import Path
-from bundler.adapters.oci_tar import OciTarWriter
+from bundler.adapters.layout.oci_tar import OciTarWriter
 from tests.unit.adapters.test_oci_tar import fill
 
 def interrupt_before(operation):
@@ -329,7 +329,7 @@ def test_a_full_disk_is_told_and_nothing_stays(tmp_path: Path) -> None:
     program = """
 import json, sys
 from pathlib import Path
-from bundler.adapters.oci_tar import OciTarWriter
+from bundler.adapters.layout.oci_tar import OciTarWriter
 from bundler.errors import BundlerError
 from tests.unit.adapters.test_oci_tar import fill
 try:
@@ -597,7 +597,7 @@ print(time.process_time(), Path("/proc/self/status").read_text().partition("VmHW
 READ = """
 import sys
 from pathlib import Path
-from bundler.adapters.oci_tar import OciTar
+from bundler.adapters.layout.oci_tar import OciTar
 from bundler.errors import BundlerError
 from bundler.model.reference import Repository
 try:
@@ -649,7 +649,7 @@ def test_memory_does_not_depend_on_the_size_of_a_blob(tmp_path: Path) -> None:
     program = """
 import hashlib, sys
 from pathlib import Path
-from bundler.adapters.oci_tar import OciTar, OciTarWriter
+from bundler.adapters.layout.oci_tar import OciTar, OciTarWriter
 from bundler.model.artifact import Descriptor
 from bundler.model.reference import Digest, Repository
 

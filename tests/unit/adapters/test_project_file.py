@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters import project_file
-from bundler.adapters.document_schemas import DocumentSchemas
-from bundler.adapters.kubernetes_schemas import KubernetesSchemas
+from bundler.adapters.project import file as project_file
+from bundler.adapters.schemas.document_schemas import DocumentSchemas
+from bundler.adapters.schemas.kubernetes_schemas import KubernetesSchemas
 from bundler.errors import ProjectFileInvalid
 from bundler.model.finding import Finding
 from bundler.model.project import GITFLOW, Project

@@ -15,16 +15,16 @@ from urllib.parse import parse_qs, urlsplit
 import oras.provider
 import pytest
 
-from bundler.adapters.docker_credentials import DockerCredentials
-from bundler.adapters.oci_registry import OciRegistry
-from bundler.adapters.registry_auth import (
+from bundler.adapters.registry.auth import (
     Challenge,
     merged_scopes,
     parse_challenges,
     scope_of,
 )
-from bundler.adapters.registry_client import RegistryClient
-from bundler.adapters.registry_patience import Patience
+from bundler.adapters.registry.client import RegistryClient
+from bundler.adapters.registry.docker_credentials import DockerCredentials
+from bundler.adapters.registry.oci_registry import OciRegistry
+from bundler.adapters.registry.patience import Patience
 from bundler.errors import AccessRefused, CouldNotCheck, Unreachable
 from bundler.model.reference import Repository
 from tests.fakes.registry import image
@@ -205,7 +205,7 @@ def test_expired_tokens_are_renewed_once(
     client = login()
     client.resolve(repository, "v1")
     now = time.monotonic()
-    monkeypatch.setattr("bundler.adapters.registry_auth.time.monotonic", lambda: now + 290)
+    monkeypatch.setattr("bundler.adapters.registry.auth.time.monotonic", lambda: now + 290)
     with ThreadPoolExecutor(20) as pool:
         assert set(pool.map(lambda _: client.resolve(repository, "v1"), range(100))) == {DIGEST}
     assert service.given == 2
@@ -274,7 +274,7 @@ def test_a_token_that_is_about_to_expire_is_not_used(
     client = login()
     client.resolve(repository, "v1")
     now = time.monotonic()
-    monkeypatch.setattr("bundler.adapters.registry_auth.time.monotonic", lambda: now + 90)
+    monkeypatch.setattr("bundler.adapters.registry.auth.time.monotonic", lambda: now + 90)
     client.resolve(repository, "v1")
     assert server.asked[-1].authorization == "Bearer canary-token-2"
 

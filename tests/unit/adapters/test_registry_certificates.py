@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters.docker_credentials import DockerCredentials
-from bundler.adapters.oci_registry import OciRegistry
-from bundler.adapters.registry_certificates import Certificates
-from bundler.adapters.registry_patience import Patience
+from bundler.adapters.registry.certificates import Certificates
+from bundler.adapters.registry.docker_credentials import DockerCredentials
+from bundler.adapters.registry.oci_registry import OciRegistry
+from bundler.adapters.registry.patience import Patience
 from bundler.errors import CouldNotCheck, Unreachable
 from bundler.model.reference import Repository
 from tests.fakes.registry import image

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters.docker_credentials import DockerCredentials
-from bundler.adapters.oci_registry import OciRegistry
-from bundler.adapters.registry_http import RegistryHttp, Request
-from bundler.adapters.registry_patience import Broken, Patience
+from bundler.adapters.registry.docker_credentials import DockerCredentials
+from bundler.adapters.registry.http import RegistryHttp, Request
+from bundler.adapters.registry.oci_registry import OciRegistry
+from bundler.adapters.registry.patience import Broken, Patience
 from bundler.errors import Unreachable
 from bundler.model.reference import Repository
 from tests.fakes.dripping_server import DrippingServer

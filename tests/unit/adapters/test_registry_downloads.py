@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters.docker_credentials import DockerCredentials
-from bundler.adapters.oci_registry import OciRegistry
-from bundler.adapters.registry_patience import Patience
+from bundler.adapters.registry.docker_credentials import DockerCredentials
+from bundler.adapters.registry.oci_registry import OciRegistry
+from bundler.adapters.registry.patience import Patience
 from bundler.errors import CouldNotCheck, NotFound, Unreachable, VerificationFailed
 from bundler.model.artifact import INDEX, MANIFEST, Blob, Descriptor
 from bundler.model.reference import Digest, Repository

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from bundler.adapters.docker_credentials import DockerCredentials
-from bundler.adapters.oci_registry import OciRegistry
-from bundler.adapters.registry_http import RegistryHttp, Request
-from bundler.adapters.registry_patience import Patience
-from bundler.adapters.registry_urls import host_of, is_loopback, joined
+from bundler.adapters.registry.docker_credentials import DockerCredentials
+from bundler.adapters.registry.http import RegistryHttp, Request
+from bundler.adapters.registry.oci_registry import OciRegistry
+from bundler.adapters.registry.patience import Patience
+from bundler.adapters.registry.urls import host_of, is_loopback, joined
 from bundler.errors import CouldNotCheck, Unreachable
 from bundler.model.reference import Repository
 from tests.fakes.registry import image
@@ -377,7 +377,7 @@ def test_a_header_with_a_line_break_is_not_sent(http: RegistryHttp) -> None:
 def test_reading_imports_neither_oras_nor_requests() -> None:
     """They take longer to load than asking for hundreds of images."""
     program = (
-        "import sys, bundler.adapters.oci_registry\n"
+        "import sys, bundler.adapters.registry.oci_registry\n"
         "sys.exit(not {'oras', 'requests'}.isdisjoint(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from bundler.adapters.docker_credentials import DockerCredentials
-from bundler.adapters.oci_registry import OciRegistry
-from bundler.adapters.registry_patience import Patience
+from bundler.adapters.registry.docker_credentials import DockerCredentials
+from bundler.adapters.registry.oci_registry import OciRegistry
+from bundler.adapters.registry.patience import Patience
 from bundler.errors import CouldNotCheck, VerificationFailed
 from bundler.model.artifact import MANIFEST
 from bundler.model.reference import Digest, Repository

@@ -12,8 +12,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from bundler.adapters.registry_http import RegistryHttp, Request, Response
-from bundler.adapters.registry_patience import AskedHost, Broken, Patience
+from bundler.adapters.registry.http import RegistryHttp, Request, Response
+from bundler.adapters.registry.patience import AskedHost, Broken, Patience
 from bundler.errors import BundlerError, Unreachable
 from tests.fakes.scripted_server import Answer, Asked, ScriptedServer
 

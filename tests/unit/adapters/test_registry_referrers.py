@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.docker_credentials import DockerCredentials
-from bundler.adapters.oci_registry import OciRegistry
-from bundler.adapters.registry_patience import Patience
-from bundler.adapters.registry_referrers import MAX_REFERRERS, fallback_tag
+from bundler.adapters.registry.docker_credentials import DockerCredentials
+from bundler.adapters.registry.oci_registry import OciRegistry
+from bundler.adapters.registry.patience import Patience
+from bundler.adapters.registry.referrers import MAX_REFERRERS, fallback_tag
 from bundler.errors import BundlerError, CouldNotCheck, VerificationFailed
 from bundler.model.artifact import INDEX, MANIFEST, Blob, Descriptor
 from bundler.model.reference import Digest, Repository

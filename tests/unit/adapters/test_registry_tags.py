@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from bundler.adapters.docker_credentials import DockerCredentials
-from bundler.adapters.oci_registry import OciRegistry
-from bundler.adapters.registry_patience import Patience
+from bundler.adapters.registry.docker_credentials import DockerCredentials
+from bundler.adapters.registry.oci_registry import OciRegistry
+from bundler.adapters.registry.patience import Patience
 from bundler.errors import AccessRefused, CouldNotCheck, Refused, Unreachable, VersionExists
 from bundler.model.artifact import MANIFEST, Artifact, Blob
 from bundler.model.reference import Digest, Repository

@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from bundler.adapters.docker_credentials import DockerCredentials
-from bundler.adapters.oci_registry import OciRegistry
-from bundler.adapters.registry_patience import Patience
+from bundler.adapters.registry.docker_credentials import DockerCredentials
+from bundler.adapters.registry.oci_registry import OciRegistry
+from bundler.adapters.registry.patience import Patience
 from bundler.errors import CouldNotCheck, Unreachable, VerificationFailed
 from bundler.model.artifact import Blob, Descriptor
 from bundler.model.reference import Digest, Repository

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.render_cache import CachedCharts, CachedOverlays, RenderCache
+from bundler.adapters.renderers.cache import CachedCharts, CachedOverlays, RenderCache
 from bundler.errors import RenderFailed
 from bundler.model.bundle import PinnedChart, PinnedOverlay, PinnedTarget
 from bundler.model.finding import Finding

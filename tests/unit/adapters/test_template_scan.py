@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.chart_templates import nondeterminism
-from bundler.adapters.helm_charts import Chart
+from bundler.adapters.renderers.chart_templates import nondeterminism
+from bundler.adapters.renderers.helm_charts import Chart
 
 
 def chart(files: dict[str, str], *below: Chart, **more: Any) -> Chart:

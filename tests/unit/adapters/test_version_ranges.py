@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bundler.adapters.version_ranges import InvalidRange, satisfies
+from bundler.adapters.renderers.version_ranges import InvalidRange, satisfies
 
 
 @pytest.mark.parametrize(

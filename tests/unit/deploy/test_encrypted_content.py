@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.document_schemas import DocumentSchemas
+from bundler.adapters.schemas.document_schemas import DocumentSchemas
 from bundler.deploy.pull import pull
 from bundler.deploy.verify import verify
 from bundler.errors import VerificationFailed

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bundler.adapters.git import GitRepository
+from bundler.adapters.git.repository import GitRepository
 from bundler.develop.affected import Branch, affected, planned_tags
 from bundler.model.project import PROJECT_FILE, Library, Lookup, Project, Service
 from bundler.model.reference import Repository

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bundler.adapters import project_file
 from bundler.adapters.dockerfile import copied
-from bundler.adapters.document_schemas import DocumentSchemas
-from bundler.adapters.kubernetes_schemas import KubernetesSchemas
+from bundler.adapters.project import file as project_file
+from bundler.adapters.schemas.document_schemas import DocumentSchemas
+from bundler.adapters.schemas.kubernetes_schemas import KubernetesSchemas
 from bundler.draft.flow import Draft, Wishes, draft
 from bundler.draft.parts import legal_name, unique_names
 from bundler.manifests import read_documents

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bundler.adapters.git import GitRepository
+from bundler.adapters.git.repository import GitRepository
 from bundler.model.history import (
     History,
     HistoryCommit,

@@ -8,9 +8,9 @@ import pytest
 
 from bundler.model.bundle import RenderedBundle, RenderedTarget
 from bundler.model.project import Environment, Target
-from bundler.publish.comparing import ABSENT, Comparison, compare
-from bundler.publish.origins import HIDDEN
-from bundler.publish.references import references, uses
+from bundler.publish.examine.comparing import ABSENT, Comparison, compare
+from bundler.publish.examine.origins import HIDDEN
+from bundler.publish.examine.references import references, uses
 from tests.fakes.shop import deployment, environment, lock, obj, pinned, pod_spec, project
 
 

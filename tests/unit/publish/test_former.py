@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.document_schemas import DocumentSchemas
+from bundler.adapters.schemas.document_schemas import DocumentSchemas
 from bundler.manifests import write_documents
 from bundler.model.artifact import Artifact
 from bundler.model.bundle import RenderedBundle, RenderedTarget, ValidatedBundle

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters.document_schemas import DocumentSchemas
+from bundler.adapters.schemas.document_schemas import DocumentSchemas
 from bundler.errors import VersionExists
 from bundler.model.artifact import MANIFEST, RELEASE_CONFIG, RELEASE_DOCUMENT, Artifact, Blob
 from bundler.model.bundle import RenderedBundle, RenderedTarget, ValidatedBundle

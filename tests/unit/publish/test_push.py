@@ -7,7 +7,7 @@ import json
 import pytest
 
 from bundler import bundles
-from bundler.adapters.document_schemas import DocumentSchemas
+from bundler.adapters.schemas.document_schemas import DocumentSchemas
 from bundler.errors import CouldNotCheck, VerificationFailed
 from bundler.model.artifact import ARTIFACT_TYPE, IMAGE_CONFIG, Artifact, Profile
 from bundler.model.bundle import RenderedBundle, RenderedTarget, ValidatedBundle

@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from bundler.adapters.document_schemas import DocumentSchemas
+from bundler.adapters.schemas.document_schemas import DocumentSchemas
 from bundler.errors import Refused, Unreachable, VersionExists
 from bundler.model.artifact import Artifact, Blob, Descriptor, Profile
 from bundler.model.bundle import RenderedBundle, RenderedTarget, ValidatedBundle

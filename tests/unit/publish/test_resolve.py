@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bundler.adapters.content_cache import CachedImages, ContentCache
-from bundler.adapters.git import GitRepository
+from bundler.adapters.git.repository import GitRepository
 from bundler.errors import (
     AccessRefused,
     CouldNotCheck,

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from bundler.adapters import project_file
-from bundler.adapters.document_schemas import DocumentSchemas
-from bundler.adapters.kubernetes_schemas import KubernetesSchemas
-from bundler.adapters.kustomization_scan import scan
+from bundler.adapters.project import file as project_file
+from bundler.adapters.renderers.kustomization_scan import scan
+from bundler.adapters.schemas.document_schemas import DocumentSchemas
+from bundler.adapters.schemas.kubernetes_schemas import KubernetesSchemas
 from bundler.errors import ProjectFileInvalid, ValidationFailed
 from bundler.manifests import read_documents, write_documents
 from bundler.model.finding import Finding

@@ -1,0 +1,241 @@
+"""Reads, applies and deletes objects of any kind by the API server's own paths."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from bundler.adapters.cluster.connection import CONNECTIONS, Answer, KubernetesConnection
+from bundler.adapters.cluster.discovery import Discovery, Resource
+from bundler.adapters.cluster.errors import is_field_conflict, is_kind_missing, refusal
+from bundler.errors import NotFound, NotReady, Refused
+from bundler.model.objects import FIELD_MANAGER, KubernetesObject, ObjectRef, split_api_version
+
+PAGE = 500
+_FEW = 3
+"""So many objects of a kind and namespace are read one by one; more are listed."""
+_APPLY_PATCH = "application/apply-patch+yaml"
+_NEW_KIND_SECONDS = 10.0
+"""A kind is served a moment after its CustomResourceDefinition says so."""
+_DELETE_SECONDS = 60.0
+_RACES = 4
+
+
+class KubernetesObjects:
+    """`before_write` runs ahead of every request that changes something."""
+
+    def __init__(
+        self,
+        connection: KubernetesConnection,
+        discovery: Discovery,
+        *,
+        namespace: str,
+        before_write: Callable[[], None],
+    ) -> None:
+        self._connection = connection
+        self._discovery = discovery
+        self._namespace = namespace
+        self._before_write = before_write
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def live(self, wanted: Mapping[ObjectRef, str]) -> Mapping[ObjectRef, KubernetesObject]:
+        places: dict[tuple[Resource, str], list[ObjectRef]] = defaultdict(list)
+        for ref, api_version in wanted.items():
+            resource = self._resource(ref, api_version)
+            if resource is not None:
+                places[resource, self._namespace_of(resource, ref)].append(ref)
+        jobs: list[Callable[[], Mapping[ObjectRef, KubernetesObject]]] = []
+        for (resource, namespace), refs in places.items():
+            if len(refs) > _FEW:
+                jobs.append(lambda r=resource, n=namespace, w=refs: self._listed(r, n, w))  # type: ignore[misc]
+            else:
+                jobs += [lambda r=resource, w=ref: self._got(r, w) for ref in refs]  # type: ignore[misc]
+        with ThreadPoolExecutor(CONNECTIONS) as threads:
+            parts = list(threads.map(lambda job: job(), jobs))
+        return {ref: obj for part in parts for ref, obj in part.items()}
+
+    def _resource(self, ref: ObjectRef, api_version: str) -> Resource | None:
+        """The version that is asked for; the preferred one where that is no longer served."""
+        _, version = split_api_version(api_version)
+        find = self._discovery.find
+        return find(ref.group, ref.kind, version) or find(ref.group, ref.kind)
+
+    def _namespace_of(self, resource: Resource, ref: ObjectRef) -> str:
+        return (ref.namespace or self._namespace) if resource.is_namespaced else ""
+
+    def _got(self, resource: Resource, ref: ObjectRef) -> Mapping[ObjectRef, KubernetesObject]:
+        path = resource.path(self._namespace_of(resource, ref), ref.name)
+        answer = self._connection.request("GET", path)
+        if answer.status == 404:
+            return {}
+        if not answer.is_ok:
+            raise refusal(answer, str(ref))
+        return {ref: answer.document}
+
+    def _listed(
+        self, resource: Resource, namespace: str, wanted: list[ObjectRef]
+    ) -> Mapping[ObjectRef, KubernetesObject]:
+        by_name = {ref.name: ref for ref in wanted}
+        found: dict[ObjectRef, KubernetesObject] = {}
+        for answer in pages(self._connection, resource.path(namespace)):
+            if answer.status == 404:
+                return found
+            if answer.status == 403:  # a role may allow to read, but not to list
+                return {
+                    ref: obj for each in wanted for ref, obj in self._got(resource, each).items()
+                }
+            if not answer.is_ok:
+                raise refusal(answer, f"{resource.kind} in {namespace or 'the cluster'}")
+            for obj in items(answer, resource):
+                ref = by_name.get(obj["metadata"]["name"])
+                if ref is not None:
+                    found[ref] = obj
+            if len(found) == len(by_name):
+                break
+        return found
+
+    # --- applying -------------------------------------------------------------------------------
+
+    def apply(self, obj: KubernetesObject, *, dry_run: bool = False) -> KubernetesObject:
+        ref = ObjectRef.of(obj)
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
+        if dry_run:
+            query["dryRun"] = "All"
+        give_up = time.monotonic() + (0.0 if dry_run else _NEW_KIND_SECONDS)
+        while True:
+            resource = self._discovery.find(ref.group, ref.kind, _version(obj))
+            if resource and ref.namespace and not resource.is_namespaced:
+                # The bundle could not know it, so its environment's `allow` never saw it either.
+                raise Refused(
+                    f"{ref}: {ref.kind} is a kind without namespace here",
+                    hint="list it under the environment's allow.clusterScoped and publish again",
+                )
+            answer = self._patch(resource, ref, obj, query, dry_run) if resource else None
+            if answer is not None and answer.is_ok:
+                return answer.document
+            if answer is not None and not is_kind_missing(answer):
+                is_secret = (ref.group, ref.kind) == ("", "Secret")
+                raise refusal(answer, str(ref), is_secret=is_secret)
+            if time.monotonic() > give_up:
+                raise self._unknown_kind(ref, obj)
+            time.sleep(0.5)
+
+    def _patch(
+        self,
+        resource: Resource,
+        ref: ObjectRef,
+        obj: KubernetesObject,
+        query: Mapping[str, str],
+        dry_run: bool,
+    ) -> Answer:
+        path = resource.path(self._namespace_of(resource, ref), ref.name)
+        for _ in range(_RACES):
+            answer = self._connection.request(
+                "PATCH",
+                path,
+                query=query,
+                body=obj,
+                content_type=_APPLY_PATCH,
+                before=None if dry_run else self._before_write,
+            )
+            # A controller wrote the object between the server's reading and writing it.
+            if answer.status != 409 or answer.document.get("reason") != "Conflict":
+                break
+            if is_field_conflict(answer):
+                break
+        return answer
+
+    def _unknown_kind(self, ref: ObjectRef, obj: KubernetesObject) -> NotFound:
+        served = ", ".join(self._discovery.versions(ref.group, ref.kind))
+        return NotFound(
+            f"{ref}: the cluster does not serve {ref.kind} of {obj.get('apiVersion')}",
+            hint=f"it serves {served}" if served else "is its CustomResourceDefinition installed?",
+        )
+
+    # --- deleting -------------------------------------------------------------------------------
+
+    def delete(self, ref: ObjectRef, uid: str) -> None:
+        if not uid:
+            raise Refused(
+                f"{ref}: not deleted, as its UID is not known and it may be somebody else's",
+                hint="apply again to learn it, or delete the object by hand",
+            )
+        resource = self._discovery.find(ref.group, ref.kind)
+        if resource is None:
+            return
+        # A Job counts as gone when its pods are: two runs of a migration must not overlap.
+        is_job = (ref.group, ref.kind) == ("batch", "Job")
+        answer = self._connection.request(
+            "DELETE",
+            path := resource.path(self._namespace_of(resource, ref), ref.name),
+            body={
+                "apiVersion": "v1",
+                "kind": "DeleteOptions",
+                "preconditions": {"uid": uid},
+                "propagationPolicy": "Foreground" if is_job else "Background",
+            },
+            before=self._before_write,
+        )
+        if answer.status == 404:
+            return
+        if answer.status == 409:
+            raise Refused(
+                f"{ref}: not deleted, as another object has taken its name",
+                hint="it is not ours; look who made it",
+            )
+        if not answer.is_ok:
+            raise refusal(answer, f"{ref}: not deleted")
+        self._wait_until_gone(ref, path, uid)
+
+    def _wait_until_gone(self, ref: ObjectRef, path: str, uid: str) -> None:
+        give_up = time.monotonic() + _DELETE_SECONDS
+        delay = 0.02
+        while True:
+            answer = self._connection.request("GET", path)
+            if answer.status == 404:
+                return
+            if not answer.is_ok:
+                raise refusal(answer, str(ref))
+            metadata = answer.document.get("metadata") or {}
+            if metadata.get("uid") != uid:
+                return
+            if time.monotonic() > give_up:
+                finalizers = ", ".join(metadata.get("finalizers") or ())
+                raise NotReady(
+                    f"{ref}: still there {_DELETE_SECONDS:.0f} s after it was deleted"
+                    + (f", held by {finalizers}" if finalizers else ""),
+                    hint="see what its finalizers wait for" if finalizers else None,
+                )
+            time.sleep(delay)
+            delay = min(delay * 2, 1.0)
+
+
+def pages(
+    connection: KubernetesConnection, path: str, query: Mapping[str, str] | None = None
+) -> Iterator[Answer]:
+    """A list page by page; the last answer may be a refusal."""
+    token = ""
+    while True:
+        more = {"continue": token} if token else {}
+        answer = connection.request(
+            "GET", path, query={**(query or {}), "limit": str(PAGE), **more}
+        )
+        if answer.status == 410 and token:  # the rest of the list is too old: all at once then
+            answer = connection.request("GET", path, query=query)
+        yield answer
+        token = (answer.document.get("metadata") or {}).get("continue") or ""
+        if not answer.is_ok or not token:
+            return
+
+
+def items(answer: Answer, resource: Resource) -> Iterator[KubernetesObject]:
+    """The objects of a list, with the apiVersion and kind that the server leaves out."""
+    for item in answer.document.get("items") or ():
+        yield {"apiVersion": resource.api_version, "kind": resource.kind, **item}
+
+
+def _version(obj: KubernetesObject) -> str:
+    return split_api_version(str(obj.get("apiVersion", "")))[1]

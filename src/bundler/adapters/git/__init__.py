@@ -1,0 +1,1 @@
+"""Git: this repository, and others."""

@@ -1,0 +1,1 @@
+"""`bundler.yaml` and what it names, as values."""

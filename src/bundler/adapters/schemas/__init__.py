@@ -1,0 +1,1 @@
+"""JSON Schemas: Kubernetes', those of custom resources, and our own."""
