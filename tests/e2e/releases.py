@@ -6,7 +6,7 @@ Everything from the placement of objects to the push is what `bundler publish` d
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from bundler.manifests import write_documents
 from bundler.model.bundle import PinnedTarget, RenderedBundle, RenderedTarget, ValidatedBundle
 from bundler.model.lock import ImageLock
 from bundler.model.objects import ObjectRef
-from bundler.model.project import Environment, Lookup, Project, Target
+from bundler.model.project import Allowed, Environment, Lookup, Project, Target
 from bundler.model.reference import Digest, Repository
 from bundler.model.release import ReleaseTag, SourceRevision
 from bundler.model.sops import is_encrypted
@@ -36,6 +36,7 @@ class Releases:
     namespaces: Mapping[str, str]
     project: str = "shop"
     environment: str = "stage"
+    allowed: Allowed = field(default_factory=Allowed)
 
     @property
     def registry(self) -> str:
@@ -49,7 +50,7 @@ class Releases:
     ) -> str:
         """Publish a release that has the same objects for every target; its digest."""
         targets = tuple(Target(name, where, "overlay") for name, where in self.namespaces.items())
-        environment = Environment(self.environment, targets, protected=False)
+        environment = Environment(self.environment, targets, protected=False, allowed=self.allowed)
         repository = Repository.parse(self.registry)
         project = Project(
             self.project, {}, {}, {self.environment: environment}, repository, Lookup({})

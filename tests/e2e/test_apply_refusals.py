@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bundler.model.project import Allowed
 from tests.e2e.live_objects import CORE, RBAC, Namespace, Untouched
 from tests.e2e.machine import Machine, value
 from tests.e2e.releases import Releases, config_map, deployment, job, made, service
@@ -163,7 +165,8 @@ def limited(machine: Machine, place: Namespace, tmp_path: Path) -> Machine:
 def test_missing_permissions_are_all_told_before_anything_changes(
     releases: Releases, limited: Machine, place: Namespace, untouched: Untouched
 ) -> None:
-    releases.publish(
+    allowed = Allowed(cluster_scoped=frozenset({"ClusterRole"}))
+    replace(releases, allowed=allowed).publish(
         "v1.0.0",
         config_map("settings"),
         deployment("cart", "cart:1"),

@@ -7,7 +7,7 @@ Who only wants the files gets them as they are: nothing in them is acted on.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from bundler.archives import InvalidArchive, gunzip, read_tar
@@ -16,7 +16,7 @@ from bundler.errors import VerificationFailed
 from bundler.manifests import InvalidYaml, read_documents
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.finding import Finding
-from bundler.model.objects import OWNER, KubernetesObject
+from bundler.model.objects import OWNER, KubernetesObject, ObjectRef
 from bundler.model.reference import Digest
 from bundler.model.sops import EncryptedDocument, is_encrypted, is_secret
 
@@ -48,8 +48,9 @@ def verify(pulled: PulledBundle) -> VerifiedBundle:
         for each in sealed:
             del read[each.file]
         parsed = [obj for documents in read.values() for obj in documents]
-        findings.extend(_object_findings(owner, parsed))
-        findings.extend(_encrypted_findings(sealed))
+        found = [*_object_findings(owner, parsed), *_encrypted_findings(sealed)]
+        settings = release["environments"][environment]
+        findings += found or _escapes(settings, target, [*parsed, *_with_namespace(sealed)])
         objects[environment, target] = tuple(parsed)
         encrypted[environment, target] = tuple(sealed)
     _refuse(pulled, findings)
@@ -111,9 +112,45 @@ def _object_findings(owner: str, objects: list[Any]) -> Iterator[Finding]:
         metadata = obj.get("metadata") if isinstance(obj, Mapping) else None
         if not isinstance(metadata, Mapping) or not (obj.get("kind") and metadata.get("name")):
             yield Finding("not-an-object", "a document that is no Kubernetes object")
+        elif isinstance(obj.get("items"), list) and str(obj["kind"]).endswith("List"):
+            name = f"{obj['kind']}/{metadata['name']}"
+            yield Finding("not-an-object", "a list, of whose items nothing is known", object=name)
         elif (metadata.get("annotations") or {}).get(OWNER) != owner:
             name = f"{obj['kind']}/{metadata['name']}"
             yield Finding("wrong-owner", f"is not annotated as {owner}'s", object=name)
+
+
+def _escapes(
+    environment: Mapping[str, Any], target: str, objects: Iterable[Any]
+) -> Iterator[Finding]:
+    """What leaves the target's namespace though the release does not say that it may.
+
+    Releases that were published before documents said what is allowed are taken as they are.
+    """
+    allowed = environment.get("allow")
+    if not isinstance(allowed, Mapping):
+        return
+    own = environment["targets"][target]["namespace"]
+    own_namespace = ObjectRef("", "Namespace", "", own)
+    namespaces = {own, *allowed.get("namespaces", ())}
+    for obj in objects:
+        ref = ObjectRef.of(obj) if isinstance(obj, Mapping) else None
+        if ref is None or ref.namespace in namespaces:
+            continue
+        if ref.namespace:
+            message = f"namespace {ref.namespace} is neither the target's own nor allowed"
+            yield Finding("namespace-escape", message, object=str(ref))
+        elif ref.kind not in allowed.get("clusterScoped", ()) and ref != own_namespace:
+            message = "has no namespace, and the release does not allow its kind"
+            yield Finding("cluster-scoped", message, object=str(ref))
+
+
+def _with_namespace(documents: Iterable[EncryptedDocument]) -> Iterator[KubernetesObject]:
+    """The others get the target's own when they are decrypted."""
+    for each in documents:
+        metadata = each.document.get("metadata")
+        if isinstance(metadata, Mapping) and metadata.get("namespace"):
+            yield each.document
 
 
 def _encrypted_findings(documents: list[EncryptedDocument]) -> Iterator[Finding]:

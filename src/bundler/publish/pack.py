@@ -148,6 +148,10 @@ def _environment(environment: Environment, bundle: ValidatedBundle) -> dict[str,
     return {
         "protected": environment.protected,
         "kubernetes": bundle.kubernetes[environment.name],
+        "allow": {
+            "namespaces": sorted(environment.allowed.namespaces),
+            "clusterScoped": sorted(environment.allowed.cluster_scoped),
+        },
         "targets": {
             target.name: {
                 "namespace": target.namespace,

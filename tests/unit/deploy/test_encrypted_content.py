@@ -95,9 +95,9 @@ def test_what_is_no_encrypted_secret_of_its_own_is_refused(
 
 
 def test_beside_it_other_files_are_objects() -> None:
-    config = secret(
-        kind="ConfigMap", metadata={"name": "c", "annotations": {OWNER: "shop/stage/default"}}
-    )
+    annotations = {OWNER: "shop/stage/default"}
+    metadata = {"name": "c", "namespace": "shop", "annotations": annotations}
+    config = secret(kind="ConfigMap", metadata=metadata)
     del config["sops"], config["stringData"]
     files = {"stage/default/10-configuration.yaml": write_documents([config])}
     bundle = verified({FILE: write_documents([secret()]), **files})
