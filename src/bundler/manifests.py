@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -23,7 +23,7 @@ MAX_BYTES = 64 * 1024 * 1024
 MAX_DOCUMENTS = 50_000
 MAX_NODES = 2_000_000
 MAX_DEPTH = 100
-_MERGE = "tag:yaml.org,2002:merge"
+_STR, _MAP, _SEQ, _MERGE = (f"tag:yaml.org,2002:{tag}" for tag in ("str", "map", "seq", "merge"))
 _MAX_DIGITS = 1_000
 """Of a number in whatever base; beyond some thousands Python writes none."""
 _SUSPECT_NESTING = 1_000
@@ -47,6 +47,19 @@ class _Loader(yaml.CSafeLoader):
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  PyYAML's own protocol
 
+    def resolve(self, kind: type[yaml.Node], value: str, implicit: tuple[bool, bool]) -> str:
+        """As PyYAML does, for loaders without path resolvers: it is asked for every node."""
+        if kind is yaml.ScalarNode:
+            if implicit[0]:
+                for tag, pattern in self.yaml_implicit_resolvers.get(value[:1], ()):
+                    if pattern.match(value):
+                        return str(tag)
+            return _STR
+        return _MAP if kind is yaml.MappingNode else _SEQ
+
+    def document(self, node: yaml.Node) -> Any:
+        return _Built(self).value(node)
+
 
 def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
     text = loader.construct_scalar(node).replace("_", "")
@@ -67,26 +80,52 @@ def _construct_float(loader: _Loader, node: yaml.ScalarNode) -> float:
     return value
 
 
-def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
-    own = sum(key_node.tag != _MERGE for key_node, _ in node.value)
-    loader.flatten_mapping(node)  # puts what `<<` merges first: a key of the mapping's own wins
-    merged = len(node.value) - own
-    mapping: dict[str, Any] = {}
-    seen: set[str] = set()
-    for number, (key_node, value_node) in enumerate(node.value):
-        key = loader.construct_object(key_node, deep=True)
-        line = _line(key_node.start_mark)
-        if not isinstance(key, str):
-            raise InvalidYaml(f"key {key!r} is not a string", line)
-        if key in seen:
-            raise InvalidYaml(f"key {key!r} stands twice", line)
-        if number >= merged:
-            seen.add(key)
-        mapping[key] = loader.construct_object(value_node, deep=True)
-    return mapping
+class _Built:
+    """The values of one document's nodes; a node that is used twice has one value."""
+
+    def __init__(self, loader: _Loader) -> None:
+        self._loader = loader
+        self._known: dict[int, Any] = {}
+
+    def value(self, node: yaml.Node, depth: int = 0) -> Any:
+        if isinstance(node, yaml.ScalarNode):
+            if node.tag == _STR:
+                return node.value
+            if node.tag not in (_MAP, _SEQ):
+                return self._loader.construct_object(node)
+        elif id(node) in self._known:
+            return self._known[id(node)]
+        elif depth > MAX_DEPTH:
+            raise InvalidYaml("nested too deeply", _line(node.start_mark))
+        elif isinstance(node, yaml.MappingNode) and node.tag == _MAP:
+            return self._known.setdefault(id(node), self._mapping(node, depth))
+        elif isinstance(node, yaml.SequenceNode) and node.tag == _SEQ:
+            items = [self.value(each, depth + 1) for each in node.value]
+            return self._known.setdefault(id(node), items)
+        return _refuse_tag(self._loader, node)
+
+    def _mapping(self, node: yaml.MappingNode, depth: int) -> dict[str, Any]:
+        merged = 0
+        if any(key_node.tag == _MERGE for key_node, _ in node.value):
+            own = sum(key_node.tag != _MERGE for key_node, _ in node.value)
+            # Puts what `<<` merges first: a key of the mapping's own wins.
+            self._loader.flatten_mapping(node)
+            merged = len(node.value) - own
+        mapping: dict[str, Any] = {}
+        seen: set[str] = set()
+        for number, (key_node, value_node) in enumerate(node.value):
+            key = self.value(key_node, depth + 1)
+            if not isinstance(key, str):
+                raise InvalidYaml(f"key {key!r} is not a string", _line(key_node.start_mark))
+            if key in seen:
+                raise InvalidYaml(f"key {key!r} stands twice", _line(key_node.start_mark))
+            if number >= merged:
+                seen.add(key)
+            mapping[key] = self.value(value_node, depth + 1)
+        return mapping
 
 
-def _refuse_tag(_: _Loader, node: yaml.Node) -> object:
+def _refuse_tag(_: _Loader, node: yaml.Node) -> NoReturn:
     raise InvalidYaml(f"tag {node.tag!r} is not allowed", _line(node.start_mark))
 
 
@@ -106,7 +145,6 @@ for _tag, _pattern, _first in (
     )
 _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 _Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
-_Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 for _unwanted in ("binary", "timestamp", "omap", "pairs", "set"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_unwanted}", _refuse_tag)
 _Loader.add_constructor(None, _refuse_tag)
@@ -114,6 +152,9 @@ _Loader.add_constructor(None, _refuse_tag)
 
 class _ValuesLoader(_Loader):
     """As helm reads values: YAML 1.1's booleans, keys of any kind, the last of two equal ones."""
+
+    def document(self, node: yaml.Node) -> Any:
+        return self.construct_document(node)
 
 
 def _construct_bool(loader: _ValuesLoader, node: yaml.ScalarNode) -> bool:
@@ -194,7 +235,7 @@ def _read(text: bytes | str, kind: type[_Loader]) -> list[Any]:
     try:
         _check_depth(text)
         loader = kind(text)
-        return list(_documents(loader))
+        return list(_documents(loader, "*" in text))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
@@ -208,13 +249,14 @@ def _read(text: bytes | str, kind: type[_Loader]) -> list[Any]:
             loader.dispose()
 
 
-def _documents(loader: _Loader) -> Iterator[Any]:
+def _documents(loader: _Loader, has_aliases: bool) -> Iterator[Any]:
     for count, _ in enumerate(iter(loader.check_node, False), 1):
         if count > MAX_DOCUMENTS:
             raise InvalidYaml(f"more than {MAX_DOCUMENTS} documents")
         node = loader.get_node()
-        _check_size(node)
-        value = loader.construct_document(node)
+        if has_aliases:
+            _check_size(node)
+        value = None if node is None else loader.document(node)
         if value is not None:
             yield value
 

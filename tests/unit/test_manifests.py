@@ -125,3 +125,11 @@ def test_every_place_of_a_document_has_its_line() -> None:
     assert line_numbers(text) == {"/a": 3, "/a/b": 4, "/a/b/0": 4, "/a/b/1": 5}
     assert line_numbers(text, 1) == {"/0": 9, "/1": 10, "/1/y": 10, "/1/y/z": 11, "/2": 10}
     assert line_numbers(text, 2) == line_numbers("") == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["a: !!str {b: c}", "a: !!map b", "a: !!seq {b: c}", "a: !!map [b]", "a: !!str [b]"]
+)
+def test_a_tag_that_is_not_that_of_its_value_is_refused(text: str) -> None:
+    with pytest.raises(InvalidYaml, match="not allowed"):
+        read_documents(text)
