@@ -284,6 +284,7 @@ def interrupt_before(operation):
                 signal.raise_signal(signal.SIGINT)
     sys.addaudithook(watch)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where we come from
 file = Path(sys.argv[1])
 for operation in count(1):
     if not (child := os.fork()):
