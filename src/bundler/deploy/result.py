@@ -31,6 +31,8 @@ class Runner:
     limits: Limits = field(default_factory=Limits)
     reason: str | None = None
     """Why, for the record."""
+    check: Callable[[Plan], None] = lambda _: None
+    """Sees every plan that is made before it is shown. Raises Refused where it must not be so."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,11 @@ class TargetResult:
             "objects": [change.as_dict() for change in self.changes.changes],
             "notStarted": [str(change.ref) for change in self.not_started],
             "durationSeconds": self.seconds,
-            "error": _error_value(self.error) if self.error else None,
+            "error": error_value(self.error) if self.error else None,
         }
 
 
-def _error_value(error: BundlerError) -> dict[str, Any]:
+def error_value(error: BundlerError) -> dict[str, Any]:
     return {
         "code": error.code,
         "message": error.message,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Literal, cast
 
 from bundler.deploy import record
 from bundler.deploy.apply import DELETIONS, Applied, apply_wave
-from bundler.deploy.plan import Wanted, job_digest, make_plan
+from bundler.deploy.plan import Wanted, job_digest, plan_for
 from bundler.deploy.progress import Progress
 from bundler.deploy.readiness import is_true
 from bundler.deploy.result import ResultStatus, Runner, TargetResult
@@ -47,8 +46,9 @@ class Run:
     # --- before anything changes ----------------------------------------------------------------
 
     def planned(self, state: TargetState) -> Plan:
-        plan = make_plan(self.wanted, state.inventory, self._to)
-        return replace(plan, replaces=state.current.tag if state.current else None)
+        plan = plan_for(self.wanted, state, self._to)
+        self._runner.check(plan)
+        return plan
 
     def planned_again(self, state: TargetState, plan: Plan) -> tuple[TargetState, Plan]:
         """State and plan as they are under the lock: somebody may have been faster."""
