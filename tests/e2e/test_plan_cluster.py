@@ -63,7 +63,7 @@ def apply_plan(machine: Machine, reference: str, plan: Path) -> Any:
 
 def findings(result: Any) -> set[tuple[str, str]]:
     assert result.exit_code == 4, result.stdout + result.stderr
-    error = json.loads(result.stdout)["error"]
+    error = json.loads(result.stdout)["targets"][0]["error"]
     return {(each["rule"], each["object"].split("/")[-1]) for each in error["findings"]}
 
 

@@ -85,8 +85,9 @@ def apply(
     )
     with preparing.opened(bundle, destinations, flags, sops, lock_timeout) as ready:
         if reviewed:
-            found = preparing.previews(ready, state_namespace)
-            reviewed.check_targets(preparing.identified(ready, found))
+            reviewed.check_places(preparing.places(ready, state_namespace))
+            if len(ready.targets) > 1:  # all of them, before the first is changed
+                reviewed.check_targets(preparing.previews(ready, state_namespace))
             runner = replace(runner, check=reviewed.check)
         results = _apply_all(ready, runner, dry_run, state_namespace)
     output.show(

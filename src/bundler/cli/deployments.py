@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bundler.cli import output
 from bundler.cli.output import coloured, error_value, printable, short, table
-from bundler.deploy.preview import Preview
 from bundler.deploy.progress import Progress
 from bundler.deploy.result import TargetResult
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.changeset import ChangeSet, Plan
 from bundler.model.objects import ObjectRef
 from bundler.model.revision import Revision, TargetState
+
+if TYPE_CHECKING:
+    from bundler.deploy.preview import Preview
 
 State = tuple[str, str, str, TargetState]
 """Project, environment, target, and what is known of it."""

@@ -14,7 +14,7 @@ from bundler.deploy.decrypt import with_secrets
 from bundler.deploy.images import with_image_registry
 from bundler.deploy.preview import Preview, preview
 from bundler.deploy.pull import pull
-from bundler.deploy.reviewed import Previewed
+from bundler.deploy.reviewed import Place, Previewed
 from bundler.deploy.verify import verify
 from bundler.errors import UsageError
 from bundler.model.bundle import VerifiedBundle
@@ -78,6 +78,14 @@ def identified(ready: Ready, found: Sequence[Preview]) -> list[Previewed]:
     """With which cluster or folder each is of. Raises PermissionRefused, Unreachable."""
     return [
         Previewed(each, to.identity()) for each, (_, to) in zip(found, ready.targets, strict=True)
+    ]
+
+
+def places(ready: Ready, state_namespace: str | None) -> list[Place]:
+    """Where the connections lead. Raises PermissionRefused, Unreachable."""
+    return [
+        Place(each.target, to.identity(), state_namespace or each.namespace)
+        for each, to in ready.targets
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from bundler.deploy.progress import OnProgress
 from bundler.deploy.rollout import Limits
 from bundler.errors import BundlerError
 from bundler.model.changeset import Change, ChangeSet, Plan
+from bundler.model.objects import ObjectRef
 from bundler.model.revision import Who
 
 ResultStatus = Literal["planned", "unchanged", "succeeded", "failed", "skipped"]
@@ -31,8 +32,9 @@ class Runner:
     limits: Limits = field(default_factory=Limits)
     reason: str | None = None
     """Why, for the record."""
-    check: Callable[[Plan], None] = lambda _: None
-    """Sees every plan that is made before it is shown. Raises Refused where it must not be so."""
+    check: Callable[[Plan, Collection[ObjectRef]], None] | None = None
+    """Sees every plan before it is shown, the last under the lock, and what we have made ourselves
+    until then. Raises Refused where a plan must not be so."""
 
 
 @dataclass(frozen=True)

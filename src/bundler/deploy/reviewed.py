@@ -7,14 +7,14 @@ the action of every object, and of those that are touched who they are (UID), ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from bundler.deploy.apply import uid_of
 from bundler.deploy.field_changes import state_of
 from bundler.deploy.preview import Preview, reason_of
-from bundler.errors import BundlerError, PlanChanged
+from bundler.errors import PlanChanged
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.changeset import Change, Plan
 from bundler.model.connection import Identity
@@ -31,6 +31,14 @@ class Previewed(NamedTuple):
 
     preview: Preview
     identity: Identity
+
+
+class Place(NamedTuple):
+    """Where a target is, and where there its state is kept."""
+
+    target: str
+    identity: Identity
+    state_namespace: str
 
 
 def freeze(
@@ -99,24 +107,28 @@ class ReviewedPlan:
         )  # fmt: skip
         _raise([*self._outdated(), *self._about(now), *self._other_targets(targets)])
 
-    def check_targets(self, previews: Iterable[Previewed]) -> None:
-        """All targets, before the first is changed. Raises a preview's own error, too."""
-        findings: list[Finding] = []
-        errors: list[BundlerError] = []
-        for preview, identity in previews:
-            reviewed = self._targets[preview.target]
-            findings += _other_place(self._plan.environment, reviewed, preview, identity)
-            if preview.error:
-                errors.append(preview.error)
-            elif preview.plan:
-                findings += self._changed(preview.plan)
-        _raise(findings)
-        if errors:
-            raise errors[0]
+    def check_places(self, places: Iterable[Place]) -> None:
+        """Where the connections lead, before any plan is made."""
+        environment = self._plan.environment
+        _raise(
+            [
+                finding
+                for place in places
+                for finding in _other_place(environment, self._targets[place.target], place)
+            ]
+        )
 
-    def check(self, plan: Plan) -> None:
-        """A plan as it was just made for one of the targets."""
-        _raise([*self._outdated(), *self._changed(plan)])
+    def check_targets(self, previews: Iterable[Preview]) -> None:
+        """All targets, before the first is changed. Raises a preview's own error, too."""
+        found = list(previews)
+        _raise([each for preview in found if preview.plan for each in self._changed(preview.plan)])
+        for preview in found:
+            if preview.error:
+                raise preview.error
+
+    def check(self, plan: Plan, made: Collection[ObjectRef]) -> None:
+        """A plan as it was just made for one of the targets, but for what we made meanwhile."""
+        _raise([*self._outdated(), *self._changed(plan, made)])
 
     def _outdated(self) -> Iterator[Finding]:
         if self._clock() > self._plan.good_until:
@@ -160,10 +172,12 @@ class ReviewedPlan:
                 hint="name the same targets as in the plan (--target), or make a new plan",
             )
 
-    def _changed(self, plan: Plan) -> Iterator[Finding]:
+    def _changed(self, plan: Plan, made: Collection[ObjectRef] = ()) -> Iterator[Finding]:
         place = f"{plan.environment}/{plan.target}"
-        reviewed = {each.ref: each for each in self._targets[plan.target].objects}
-        now = {each.ref: each for each in _objects(plan)}
+        both = (self._targets[plan.target].objects, _objects(plan))
+        reviewed, now = (
+            {each.ref: each for each in objects if each.ref not in made} for objects in both
+        )
         yield from _differences(place, reviewed, now)
 
 
@@ -171,14 +185,12 @@ def _images(plan: FrozenPlan) -> str:
     return f"images from {plan.image_registry}" if plan.image_registry else "the release's images"
 
 
-def _other_place(
-    environment: str, reviewed: PlannedTarget, now: Preview, identity: Identity
-) -> Iterator[Finding]:
+def _other_place(environment: str, reviewed: PlannedTarget, now: Place) -> Iterator[Finding]:
     place = f"{environment}/{reviewed.target}"
-    if reviewed.identity != identity:
+    if reviewed.identity != now.identity:
         yield Finding(
             "plan-place",
-            f"the plan is for {reviewed.identity}, the connection leads to {identity}",
+            f"the plan is for {reviewed.identity}, the connection leads to {now.identity}",
             environment=place,
             hint="correct the connection, or make a new plan",
         )

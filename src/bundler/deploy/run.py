@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, Literal, cast
 
@@ -45,17 +45,23 @@ class Run:
 
     # --- before anything changes ----------------------------------------------------------------
 
-    def planned(self, state: TargetState) -> Plan:
+    def planned(self, state: TargetState, made: Collection[ObjectRef] = ()) -> Plan:
         plan = plan_for(self.wanted, state, self._to)
-        self._runner.check(plan)
+        if self._runner.check:
+            self._runner.check(plan, made)
         return plan
 
     def planned_again(self, state: TargetState, plan: Plan) -> tuple[TargetState, Plan]:
-        """State and plan as they are under the lock: somebody may have been faster."""
+        """State and plan as they are under the lock: somebody may have been faster.
+
+        To have a lock, we may have made the namespace that it is in.
+        """
         now = self._to.read()
-        if now == state:
+        if now == state and not self._runner.check:
             return now, plan
-        return now, self.planned(now)
+        place = self.wanted.state_place
+        made = [each.ref for each in plan.changes if each.action == "created" and each.ref == place]
+        return now, self.planned(now, made)
 
     def is_current(self, state: TargetState, plan: Plan) -> bool:
         """Whether the newest revision is a success of this very release, and all is in place."""

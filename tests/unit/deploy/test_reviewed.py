@@ -11,7 +11,7 @@ import pytest
 
 from bundler.deploy.preview import Preview, preview
 from bundler.deploy.result import TargetResult
-from bundler.deploy.reviewed import Previewed, ReviewedPlan, freeze
+from bundler.deploy.reviewed import Place, Previewed, ReviewedPlan, freeze
 from bundler.errors import PermissionRefused, PlanChanged
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.differences import FieldChange
@@ -171,7 +171,8 @@ def test_what_was_reviewed_is_applied(cluster: FakeCluster, bundle: VerifiedBund
         apply(cluster, V1)
     plan = reviewed(cluster, bundle)
     plan.check_bundle(bundle, "stage", ["default"])
-    plan.check_targets([Previewed(looked_at(cluster, bundle), cluster.identity())])
+    plan.check_places([Place("default", cluster.identity(), "shop")])
+    plan.check_targets([looked_at(cluster, bundle)])
     assert apply_reviewed(cluster, bundle, plan).status == "succeeded"
 
 
@@ -248,6 +249,21 @@ def test_a_change_while_the_lock_is_waited_for_is_refused(upgraded: FakeCluster)
     assert list(upgraded.revisions) == [1, 2]
 
 
+def test_an_object_that_is_edited_while_the_lock_is_waited_for_is_refused(
+    upgraded: FakeCluster,
+) -> None:
+    plan = reviewed(upgraded, V2)
+
+    def edit_settings(method: str, _: str) -> None:
+        if method == "held":
+            upgraded.update(SETTINGS, "kubectl", lambda o: o["data"].update(size="large"))
+
+    upgraded.on_call = edit_settings
+    error = apply_reviewed(upgraded, V2, plan).error
+    assert told(error) == {("plan-object", "ConfigMap/shop/settings")}
+    assert list(upgraded.revisions) == [1]
+
+
 def test_a_plan_is_applied_once(upgraded: FakeCluster) -> None:
     plan = reviewed(upgraded, V2)
     apply_reviewed(upgraded, V2, plan)
@@ -278,7 +294,6 @@ def test_another_bundle_environment_target_and_registry_are_told_together(
 def test_another_cluster_is_refused(upgraded: FakeCluster) -> None:
     plan = reviewed(upgraded, V2)
     upgraded.uid = "of another cluster"
-    moved = replace(looked_at(upgraded, V2), state_namespace="elsewhere")
     with pytest.raises(PlanChanged) as caught:
-        plan.check_targets([Previewed(moved, upgraded.identity())])
+        plan.check_places([Place("default", upgraded.identity(), "elsewhere")])
     assert told(caught.value) == {("plan-place", None), ("plan-state-namespace", None)}
