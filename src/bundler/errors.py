@@ -18,7 +18,8 @@ BundlerError                    1  failed
 │   ├── VersionExists           4  published before with other content
 │   ├── VerificationFailed      4  not ours, truncated or tampered
 │   ├── OwnershipRefused        4  an object belongs to somebody else
-│   └── PermissionRefused       4  the target does not let us
+│   ├── PermissionRefused       4  the target does not let us
+│   └── PlanChanged             4  what was reviewed is not so any more, all differences
 ├── NotReady                    5  applied, but not ready
 ├── TryAgain                    6  nothing is known to be wrong
 │   ├── Unreachable             6  a registry or a cluster does not answer
@@ -123,6 +124,10 @@ class OwnershipRefused(Refused):
 
 class PermissionRefused(Refused):
     code = "permission-refused"
+
+
+class PlanChanged(Refused):
+    code = "plan-changed"
 
 
 class NotReady(BundlerError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,8 +13,10 @@ import yaml
 
 from bundler.adapters.schemas.document_schemas import DocumentSchemas, load_schema, schema_folder
 from bundler.errors import NotReady
-from bundler.model.changeset import Change, Plan, Wave
+from bundler.model.connection import Identity
+from bundler.model.differences import ABSENT, FieldChange
 from bundler.model.finding import Finding
+from bundler.model.frozen_plan import FrozenPlan, PlannedObject, PlannedTarget
 from bundler.model.inventory import Inventory
 from bundler.model.objects import ObjectRef
 from bundler.model.revision import Revision
@@ -207,18 +210,31 @@ def test_a_failure_with_its_findings_is_a_result() -> None:
     ]
 
 
-def test_a_plan_is_valid() -> None:
-    change = Change(ObjectRef("apps", "Deployment", "shop", "cart"), "configured")
-    plan = Plan("stage", "default", (Wave("workloads", (change,)),))
-    document = {
-        "environment": plan.environment,
-        "target": plan.target,
-        "waves": [
-            {"name": wave.name, "changes": [each.as_dict() for each in wave.changes]}
-            for wave in plan.waves
-        ],
-    }
+def frozen_plan() -> FrozenPlan:
+    cart, sums = ObjectRef("apps", "Deployment", "shop", "cart"), ObjectRef("", "Sum", "", "sums")
+    fields = (FieldChange("spec.replicas", 1, 2), FieldChange("spec.paused", ABSENT, True))
+    objects = (
+        PlannedObject(cart, "configured", False, "its fields differ", "1", "5", DIGEST, fields),
+        PlannedObject(sums, "created"),
+    )
+    times = ("2026-01-02T03:04:05Z", "2026-01-02T04:04:05Z")
+    places = (Identity("cluster", "0c0e"), Identity("directory", "/stage"))
+    targets = tuple(PlannedTarget(each.kind, each, "shop", None, objects) for each in places)
+    return FrozenPlan("v1.0.0", DIGEST, "stage", None, *times, targets)
+
+
+@pytest.mark.requirement("B-109")
+def test_a_plan_is_valid_and_reads_back() -> None:
+    plan = frozen_plan()
+    document = json.loads(json.dumps(plan.as_dict()))
     assert check("plan", document) == []
+    assert FrozenPlan.from_dict(document) == plan
+
+
+@pytest.mark.parametrize("key", ["digest", "goodUntil"])
+def test_a_plan_that_was_edited_is_not_read(key: str) -> None:
+    with pytest.raises(ValueError, match="as it was written"):
+        FrozenPlan.from_dict(frozen_plan().as_dict() | {key: "2027"})
 
 
 def test_a_revision_is_valid_and_reads_back() -> None:

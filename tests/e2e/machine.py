@@ -15,7 +15,7 @@ from typing import Any
 from bundler.adapters.schemas.document_schemas import DocumentSchemas
 from tests.e2e.conftest import Result
 
-SCHEMA_OF = {"apply": "result-apply", "status": "result-status", "history": "result-history"}
+SCHEMA_OF = {command: f"result-{command}" for command in ("plan", "apply", "status", "history")}
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,14 @@ class Machine:
         result = self.started(reference, "-o", "json", *options, environment=environment).end()
         assert result.exit_code == exit_code, result.stdout + result.stderr
         return value("apply", result)
+
+    def plan(
+        self, reference: str, *options: object, environment: str = "stage", exit_code: int = 0
+    ) -> Any:
+        """The value of `bundler plan -o json`, checked against its schema."""
+        result = self("plan", reference, "--env", environment, "-o", "json", *options)
+        assert result.exit_code == exit_code, result.stdout + result.stderr
+        return value("plan", result)
 
     def refused(
         self, reference: str, *options: object, exit_code: int, environment: str = "stage"

@@ -78,6 +78,6 @@ def test_help_names_every_command(bundler: Bundler) -> None:
     text = bundler("--help").stdout
     for command in (
         "resolve", "render", "validate", "publish", "list", "inspect", "pull", "apply", "status",
-        "history", "affected", "init", "copy", "save", "load",
+        "history", "affected", "init", "copy", "save", "load", "plan",
     ):  # fmt: skip
         assert f"\n  {command} " in text

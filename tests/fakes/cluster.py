@@ -20,6 +20,7 @@ from bundler.errors import (
     PermissionRefused,
     Refused,
 )
+from bundler.model.connection import Identity
 from bundler.model.inventory import Inventory
 from bundler.model.objects import (
     FIELD_MANAGER,
@@ -50,6 +51,7 @@ class FakeCluster:
         self.refused: dict[ObjectRef, BundlerError] = {}
         self.calls: list[tuple[str, str]] = []
         self.on_call: Callable[[str, str], None] = lambda _, __: None
+        self.uid = "uid-of-kube-system"
         self.seconds = 0.0
         self.holder: str | None = None
         self.restarted: list[str] = []
@@ -197,6 +199,9 @@ class FakeCluster:
     # --- readiness ------------------------------------------------------------------------------
 
     keeps_encrypted = False
+
+    def identity(self) -> Identity:
+        return Identity("cluster", self.uid)
 
     @property
     def watcher(self) -> ObjectWatcher | None:

@@ -20,6 +20,7 @@ from typing import Any
 
 from bundler.errors import Locked, OwnershipRefused, PermissionRefused, Refused, Unreachable
 from bundler.manifests import InvalidYaml, read_documents, read_json, write_documents
+from bundler.model.connection import Identity
 from bundler.model.inventory import Inventory
 from bundler.model.objects import KubernetesObject, ObjectRef, owner_of
 from bundler.model.reference import Digest
@@ -88,6 +89,10 @@ class DirectoryTarget:
     @property
     def keeps_encrypted(self) -> bool:
         return True
+
+    def identity(self) -> Identity:
+        with _told(self._root):
+            return Identity("directory", str(self._root.resolve()))
 
     def _path(self, ref: ObjectRef) -> Path:
         """The file of an object. Raises Refused where a link would lead out of the folder."""

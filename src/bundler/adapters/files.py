@@ -32,12 +32,17 @@ def write_tree(directory: Path, files: Mapping[str, bytes]) -> None:
         raise UsageError(f"{directory} cannot be written: {error.strerror}") from error
 
 
-def write_file(file: Path, content: bytes) -> None:
-    """Create or replace a file in one step; a link is replaced itself. Raises UsageError."""
+def write_file(file: Path, content: bytes, *, private: bool = False) -> None:
+    """Create or replace a file in one step; a link is replaced itself. Raises UsageError.
+
+    A private one is its owner's alone to read and write.
+    """
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".bundler-") as folder:
             new = Path(folder) / "file"
             new.write_bytes(content)
+            if private:
+                new.chmod(0o600)
             os.replace(new, file)  # noqa: PTH105  as above
     except OSError as error:
         raise UsageError(f"{file} cannot be written: {error.strerror}") from error

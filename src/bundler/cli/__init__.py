@@ -40,6 +40,7 @@ COMMANDS = {
     "copy": "A published release, and its images, to another registry.",
     "save": "A published release, and its images, as one file.",
     "load": "What was saved, into a registry.",
+    "plan": "What an apply would change, field by field.",
     "apply": "Install a published release into an environment.",
     "status": "What runs in a target, and since when.",
     "history": "What ran in a target; which releases a repository has.",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from bundler.cli import output
 from bundler.cli.output import coloured, error_value, printable, short, table
@@ -14,9 +14,12 @@ from bundler.model.changeset import ChangeSet, Plan
 from bundler.model.objects import ObjectRef
 from bundler.model.revision import Revision, TargetState
 
+if TYPE_CHECKING:
+    from bundler.deploy.preview import Preview
+
 State = tuple[str, str, str, TargetState]
 """Project, environment, target, and what is known of it."""
-_SERIOUSNESS = (5, 4, 1, 6, 2, 0)
+_SERIOUSNESS = (5, 4, 1, 6, 2, 3, 0)
 _COLOURS = {"created": "green", "configured": "yellow", "deleted": "red", "skipped": "dim"}
 
 
@@ -26,16 +29,22 @@ _COLOURS = {"created": "green", "configured": "yellow", "deleted": "red", "skipp
 def note_plan(plan: Plan, tag: str) -> None:
     """The plan, without what stays as it is."""
     step = f"{plan.replaces} → {tag}" if plan.replaces else f"{tag}, the first"
-    for line in plan_lines(f"{plan.environment}/{plan.target}", step, ChangeSet(plan.changes)):
+    place = f"{plan.environment}/{plan.target}"
+    for line in plan_lines(place, step, ChangeSet(plan.changes), coloured):
         output.note(line)
 
 
-def plan_lines(place: str, step: str, changes: ChangeSet) -> Iterator[str]:
+def plan_lines(
+    place: str,
+    step: str,
+    changes: ChangeSet,
+    paint: Callable[[str, str], str] = lambda text, _: text,
+) -> Iterator[str]:
     yield f"plan for {place}: {step}: {counted(changes.counts())}"
     for change in changes.changes:
         if change.action != "unchanged":
             reason = f" ({printable(change.reason)})" if change.reason else ""
-            action = coloured(f"{change.action:<10}", _COLOURS[change.action])
+            action = paint(f"{change.action:<10}", _COLOURS[change.action])
             yield f"  {action} {printable(str(change.ref))}{reason}"
 
 
@@ -95,7 +104,7 @@ def apply_lines(
             yield f"  not started: {', '.join(str(change.ref) for change in result.not_started)}"
 
 
-def note_errors(results: Iterable[TargetResult]) -> None:
+def note_errors(results: Iterable[TargetResult | Preview]) -> None:
     """Errors of targets; in other formats than text they are part of the value."""
     if output.FORMAT.get() is output.Format.text:
         for result in results:
@@ -105,11 +114,15 @@ def note_errors(results: Iterable[TargetResult]) -> None:
 
 def exit_code(results: Iterable[TargetResult]) -> int:
     """The most serious of the targets' exit codes; a plan that was turned down failed."""
-    codes = {
+    return most_serious(
         result.error.exit_code if result.error else int(result.status == "skipped")
         for result in results
-    }
-    return next((code for code in _SERIOUSNESS if code in codes), 0)
+    )
+
+
+def most_serious(codes: Iterable[int]) -> int:
+    found = set(codes)
+    return next((code for code in _SERIOUSNESS if code in found), 0)
 
 
 # --- status and history -------------------------------------------------------------------------

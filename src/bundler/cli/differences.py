@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
-from bundler.publish.examine.comparing import ABSENT, Comparison, Side
-
-_LONGEST = 80
+from bundler.cli.values import cut, one_line
+from bundler.model.differences import ABSENT
+from bundler.publish.examine.comparing import Comparison, Side
 
 
 def value(comparison: Comparison) -> dict[str, Any]:
@@ -56,6 +55,6 @@ def lines(comparison: Comparison) -> Iterator[str]:
 def _shown(sign: str, side: Side) -> Iterator[str]:
     if side.value is ABSENT:
         return
-    text = json.dumps(side.value, ensure_ascii=False, sort_keys=True)
-    text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-    yield f"      {sign} {text}" + (f"  ({side.layer.place})" if side.layer else "")
+    yield f"      {sign} {cut(one_line(side.value))}" + (
+        f"  ({side.layer.place})" if side.layer else ""
+    )

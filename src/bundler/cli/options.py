@@ -182,7 +182,20 @@ Namespace = Annotated[
         help="Where to look for revisions; the whole cluster by default.",
     ),
 ]
+ImageRegistry = Annotated[
+    str | None,
+    typer.Option(
+        "--image-registry",
+        envvar="BUNDLER_IMAGE_REGISTRY",
+        metavar="PLACE",
+        help="Pull the release's images from where bundler copy put them.",
+    ),
+]
 OnlyEnvironment = Annotated[str | None, typer.Option("--env", help="Only this environment.")]
+Environment = Annotated[str, typer.Option("--env", envvar="BUNDLER_ENV", help="The environment.")]
+Target = Annotated[
+    str | None, typer.Option("--target", help="Only this target of the environment.")
+]
 OnlyTarget = Annotated[str | None, typer.Option("--target", help="Only this target.")]
 Timeout = Annotated[
     float,

@@ -202,10 +202,10 @@ def survey(root: Path) -> Survey:
     return repository_survey.survey(root)
 
 
-def write_file(file: Path, content: bytes) -> None:
+def write_file(file: Path, content: bytes, *, private: bool = False) -> None:
     from bundler.adapters import files as folder
 
-    folder.write_file(file, content)
+    folder.write_file(file, content, private=private)
 
 
 def document_schemas() -> DocumentSchemas:

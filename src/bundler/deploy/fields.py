@@ -46,10 +46,11 @@ def is_unchanged(desired: KubernetesObject, live: KubernetesObject) -> bool:
 
 def is_same_outcome(result: KubernetesObject, live: KubernetesObject) -> bool:
     """Whether a dry run's result is what stands there already, in our fields' ownership too."""
-    return _outcome(result) == _outcome(live) and owned_fields(result) == owned_fields(live)
+    return lasting(result) == lasting(live) and owned_fields(result) == owned_fields(live)
 
 
-def _outcome(obj: KubernetesObject) -> Mapping[str, Any]:
+def lasting(obj: KubernetesObject) -> Mapping[str, Any]:
+    """An object without its status and what the server keeps account by."""
     unstable = ("managedFields", "resourceVersion", "generation")
     metadata = {key: value for key, value in obj["metadata"].items() if key not in unstable}
     rest = {key: value for key, value in obj.items() if key not in ("status", "metadata")}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from bundler.deploy.apply import DELETIONS, dry_run, uid_of
+from bundler.deploy.field_changes import field_changes, wanted_changes
 from bundler.deploy.fields import is_same_outcome, is_unchanged
 from bundler.deploy.readiness import is_true
 from bundler.errors import BundlerError, NotFound, OwnershipRefused, PermissionRefused, Refused
@@ -28,6 +29,7 @@ from bundler.model.objects import (
     wave_of,
 )
 from bundler.model.reference import Digest
+from bundler.model.revision import TargetState
 from bundler.ports import Need, ObjectReader, ObjectWriter, PermissionReader
 
 _NAMESPACE = ("", "Namespace")
@@ -76,6 +78,12 @@ class Wanted:
         return frozenset(
             (str(spec.get("group")), str((spec.get("names") or {}).get("kind"))) for spec in specs
         )
+
+
+def plan_for(wanted: Wanted, state: TargetState, to: PlanTarget) -> Plan:
+    """`make_plan`, and which release it replaces."""
+    plan = make_plan(wanted, state.inventory, to)
+    return replace(plan, replaces=state.current.tag if state.current else None)
 
 
 def make_plan(wanted: Wanted, recorded: Inventory, to: PlanTarget) -> Plan:
@@ -134,13 +142,25 @@ def _guess(
             return Change(ref, "unchanged", desired, None, reason="completed before")
         return Change(ref, "created", desired, None)
     if live["metadata"].get("deletionTimestamp"):
-        return Change(ref, "configured", desired, live, recreate=True, reason="is being deleted")
+        return _anew(Change(ref, "configured", desired, live), "is being deleted")
     if (ref.group, ref.kind) == _JOB and is_true(live.get("status") or {}, "Failed"):
-        return Change(ref, "configured", desired, live, recreate=True, reason="failed before")
+        return _anew(Change(ref, "configured", desired, live), "failed before")
     if is_unchanged(desired, live):
         return Change(ref, "unchanged", desired, live)
     adopted = "" if owner_of(live) else "adopted: it was not ours"
     return Change(ref, "configured", desired, live, reason=adopted)
+
+
+def _anew(change: Change, reason: str) -> Change:
+    """To be deleted and created again."""
+    return replace(_unasked(change), recreate=True, reason=reason)
+
+
+def _unasked(change: Change) -> Change:
+    """With the fields that can be told without the server's word."""
+    if change.live is None or change.desired is None:
+        return change
+    return replace(change, fields=wanted_changes(change.live, change.desired))
 
 
 def job_digest(job: KubernetesObject) -> str:
@@ -230,16 +250,22 @@ def _outcome(
     if not isinstance(answer, BundlerError):
         if change.live is not None and is_same_outcome(answer, change.live):
             return replace(change, action="unchanged")
-        return _foreign_images(change, answer) or change
+        return _foreign_images(change, answer) or _asked(change, answer)
     ref = change.ref
     if isinstance(answer, NotFound) and coming.has_place_for(ref):
-        return change
+        return _unasked(change)
     if isinstance(answer, Refused) and "does not support dry run" in answer.message:
-        return change
+        return _unasked(change)
     is_immutable = type(answer) is Refused and "immutable" in answer.message
     if is_immutable and (ref.group, ref.kind) == _JOB:
-        return replace(change, recreate=True, reason="its template changed")
+        return _anew(change, "its template changed")
     return Finding(answer.code, answer.message, object=str(ref), hint=answer.hint)
+
+
+def _asked(change: Change, outcome: KubernetesObject) -> Change:
+    if change.live is None:
+        return change
+    return replace(change, fields=field_changes(change.live, outcome))
 
 
 def _raise_all(findings: Sequence[Finding]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from bundler.deploy.progress import OnProgress
 from bundler.deploy.rollout import Limits
 from bundler.errors import BundlerError
 from bundler.model.changeset import Change, ChangeSet, Plan
+from bundler.model.objects import ObjectRef
 from bundler.model.revision import Who
 
 ResultStatus = Literal["planned", "unchanged", "succeeded", "failed", "skipped"]
@@ -31,6 +32,9 @@ class Runner:
     limits: Limits = field(default_factory=Limits)
     reason: str | None = None
     """Why, for the record."""
+    check: Callable[[Plan, Collection[ObjectRef]], None] | None = None
+    """Sees every plan before it is shown, the last under the lock, and what we have made ourselves
+    until then. Raises Refused where a plan must not be so."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,11 @@ class TargetResult:
             "objects": [change.as_dict() for change in self.changes.changes],
             "notStarted": [str(change.ref) for change in self.not_started],
             "durationSeconds": self.seconds,
-            "error": _error_value(self.error) if self.error else None,
+            "error": error_value(self.error) if self.error else None,
         }
 
 
-def _error_value(error: BundlerError) -> dict[str, Any]:
+def error_value(error: BundlerError) -> dict[str, Any]:
     return {
         "code": error.code,
         "message": error.message,

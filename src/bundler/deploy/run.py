@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Literal, cast
 
 from bundler.deploy import record
 from bundler.deploy.apply import DELETIONS, Applied, apply_wave
-from bundler.deploy.plan import Wanted, job_digest, make_plan
+from bundler.deploy.plan import Wanted, job_digest, plan_for
 from bundler.deploy.progress import Progress
 from bundler.deploy.readiness import is_true
 from bundler.deploy.result import ResultStatus, Runner, TargetResult
@@ -46,16 +45,23 @@ class Run:
 
     # --- before anything changes ----------------------------------------------------------------
 
-    def planned(self, state: TargetState) -> Plan:
-        plan = make_plan(self.wanted, state.inventory, self._to)
-        return replace(plan, replaces=state.current.tag if state.current else None)
+    def planned(self, state: TargetState, made: Collection[ObjectRef] = ()) -> Plan:
+        plan = plan_for(self.wanted, state, self._to)
+        if self._runner.check:
+            self._runner.check(plan, made)
+        return plan
 
     def planned_again(self, state: TargetState, plan: Plan) -> tuple[TargetState, Plan]:
-        """State and plan as they are under the lock: somebody may have been faster."""
+        """State and plan as they are under the lock: somebody may have been faster.
+
+        To have a lock, we may have made the namespace that it is in.
+        """
         now = self._to.read()
-        if now == state:
+        if now == state and not self._runner.check:
             return now, plan
-        return now, self.planned(now)
+        place = self.wanted.state_place
+        made = [each.ref for each in plan.changes if each.action == "created" and each.ref == place]
+        return now, self.planned(now, made)
 
     def is_current(self, state: TargetState, plan: Plan) -> bool:
         """Whether the newest revision is a success of this very release, and all is in place."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bundler.model.differences import FieldChange
 from bundler.model.objects import KubernetesObject, ObjectRef
 
 Action = Literal["created", "configured", "unchanged", "deleted", "skipped"]
@@ -27,6 +28,8 @@ class Change:
     """The object cannot be changed in place (a Job's template): delete it, then create it."""
     reason: str = ""
     """Why an object is skipped, or recreated."""
+    fields: tuple[FieldChange, ...] = field(default=(), repr=False)
+    """What `configured` changes; of a Secret without the values."""
 
     def as_dict(self) -> dict[str, str]:
         reason = {"reason": self.reason} if self.reason else {}

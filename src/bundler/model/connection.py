@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,17 @@ class Destination:
     @property
     def place(self) -> str:
         return f"{self.environment}/{self.target}"
+
+
+class Identity(NamedTuple):
+    """What tells a cluster or a folder from every other, whatever way leads there."""
+
+    kind: Literal["cluster", "directory"]
+    value: str
+    """UID of the kube-system namespace; or the folder's full path."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.value}"
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from bundler.ports.source import (
 from bundler.ports.target import (
     Decrypter,
     DeployTarget,
+    Identified,
     Need,
     ObjectReader,
     ObjectWatcher,
@@ -61,6 +62,7 @@ __all__ = [
     "DeployTarget",
     "DocumentSchemas",
     "HistoryReader",
+    "Identified",
     "ManifestResolver",
     "Need",
     "ObjectReader",

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
+from bundler.model.connection import Identity
 from bundler.model.inventory import Inventory
 from bundler.model.objects import KubernetesObject, ObjectRef
 from bundler.model.revision import Revision, TargetState
@@ -118,8 +119,21 @@ class Decrypter(Protocol):
         ...
 
 
+class Identified(Protocol):
+    def identity(self) -> Identity:
+        """Which cluster or folder it is. Raises PermissionRefused, Unreachable."""
+        ...
+
+
 class DeployTarget(
-    ObjectReader, ObjectWriter, PermissionReader, StateReader, StateWriter, TargetLock, Protocol
+    ObjectReader,
+    ObjectWriter,
+    PermissionReader,
+    StateReader,
+    StateWriter,
+    TargetLock,
+    Identified,
+    Protocol,
 ):
     """A place that releases are applied to."""
 

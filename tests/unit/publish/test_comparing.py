@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from bundler.model.bundle import RenderedBundle, RenderedTarget
+from bundler.model.differences import ABSENT, HIDDEN
 from bundler.model.project import Environment, Target
-from bundler.publish.examine.comparing import ABSENT, Comparison, compare
-from bundler.publish.examine.origins import HIDDEN
+from bundler.publish.examine.comparing import Comparison, compare
 from bundler.publish.examine.references import references, uses
 from tests.fakes.shop import deployment, environment, lock, obj, pinned, pod_spec, project
 

@@ -13,6 +13,7 @@ from bundler.adapters.cluster.lease import KubernetesLease
 from bundler.adapters.cluster.objects import KubernetesObjects
 from bundler.adapters.cluster.state import KubernetesState, Place
 from bundler.adapters.cluster.watch import KubernetesWatcher
+from bundler.model.connection import Identity
 from bundler.model.inventory import Inventory
 from bundler.model.objects import KubernetesObject, ObjectRef
 from bundler.model.revision import Revision, TargetState
@@ -81,6 +82,9 @@ class KubernetesCluster:
     @property
     def keeps_encrypted(self) -> bool:
         return False
+
+    def identity(self) -> Identity:
+        return Identity("cluster", cluster_uid(self._connection))
 
     # --- who we are -----------------------------------------------------------------------------
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from bundler.model.bundle import RenderedTarget
-from bundler.model.field_path import with_item, with_key
-from bundler.model.layers import names, same
+from bundler.model.differences import ABSENT, HIDDEN, differences
 from bundler.model.objects import (
     COMMIT,
     ENVIRONMENT,
@@ -22,18 +21,11 @@ from bundler.model.objects import (
     KubernetesObject,
     ObjectRef,
 )
-from bundler.publish.examine.origins import HIDDEN, Said, said
+from bundler.publish.examine.origins import Said, said
 from bundler.publish.layering import HASH_SUFFIX
 
 OURS = frozenset({PART_OF, MANAGED_BY, ENVIRONMENT, COMMIT, OWNER})
 _GENERATED = {("", "ConfigMap"), ("", "Secret")}
-
-
-class Absent:
-    """What stands for the value of a field that only the other target has."""
-
-
-ABSENT = Absent()
 
 
 class Side(NamedTuple):
@@ -147,20 +139,3 @@ def _shown(value: Any, hidden: bool) -> Any:
 def _layer(target: RenderedTarget, obj: KubernetesObject, steps: Sequence[str]) -> Said | None:
     found = said(target.target, obj, steps)
     return found[-1] if found else None
-
-
-def differences(
-    one: Any, other: Any, steps: tuple[str, ...] = (), path: str = ""
-) -> Iterator[tuple[tuple[str, ...], str, Any, Any]]:
-    """(steps, path, value, other value) of every field, sorted; a list without names is one."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        for key in sorted(one.keys() | other.keys()):
-            inner = one.get(key, ABSENT), other.get(key, ABSENT)
-            yield from differences(*inner, (*steps, key), with_key(path, key))
-    elif isinstance(one, list) and isinstance(other, list) and names(one) and names(other):
-        left, right = ({item["name"]: item for item in items} for items in (one, other))
-        for name in sorted(left.keys() | right.keys()):
-            inner = left.get(name, ABSENT), right.get(name, ABSENT)
-            yield from differences(*inner, (*steps, name), with_item(path, name))
-    elif not same(one, other):
-        yield steps, path, one, other

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from bundler.model.bundle import PinnedTarget
+from bundler.model.differences import HIDDEN
 from bundler.model.finding import json_pointer
 from bundler.model.layers import Layer, find, same
 from bundler.model.lock import ImageLock
@@ -22,8 +23,6 @@ from bundler.model.project import Target
 from bundler.publish.images import images_of
 from bundler.publish.layering import is_config_map, is_meant, without_identity
 
-HIDDEN = "(secret)"
-"""What stands for the values of a Secret."""
 _SHOWN = ("apiVersion", "kind", "metadata", "type", "immutable")
 OriginKind = Literal["layer", "pin", "external", "placement", "overlay", "chart", "values"]
 

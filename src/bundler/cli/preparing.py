@@ -1,0 +1,132 @@
+"""What plan and apply have in common: a verified release, its targets, the ways that lead there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+from bundler.cli import connections, output, wiring, wiring_targets
+from bundler.cli.connections import ConnectionFlags
+from bundler.cli.results import migration_lines
+from bundler.deploy.decrypt import with_secrets
+from bundler.deploy.images import with_image_registry
+from bundler.deploy.preview import Preview, preview
+from bundler.deploy.pull import pull
+from bundler.deploy.reviewed import Place, Previewed
+from bundler.deploy.verify import verify
+from bundler.errors import UsageError
+from bundler.model.bundle import VerifiedBundle
+from bundler.model.connection import Destination
+from bundler.model.reference import InvalidReference
+from bundler.model.relocation import ImageRegistry
+from bundler.ports import DeployTarget
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A release with its Secrets, and its targets with the connections that are open to them."""
+
+    bundle: VerifiedBundle
+    targets: Sequence[tuple[Destination, DeployTarget]]
+
+
+def chosen(
+    reference: str,
+    environment: str,
+    target: str | None,
+    deploy_registry: str | None,
+    plain_http: bool,
+) -> tuple[VerifiedBundle, list[Destination]]:
+    """A release, pulled and verified, and the targets that are meant; its migrations are told."""
+    found = wiring.artifact_reference(reference, deploy_registry)
+    reader = wiring.artifact_registry(plain_http)
+    bundle = verify(pull(reader, found, wiring.document_schemas()))
+    destinations = _destinations(bundle, environment, target)
+    for line in migration_lines(cast("dict[str, Any]", bundle.release.value)):
+        output.note(line)
+    return bundle, destinations
+
+
+@contextmanager
+def opened(
+    bundle: VerifiedBundle,
+    destinations: Sequence[Destination],
+    flags: ConnectionFlags,
+    sops: str | None,
+    lock_timeout: float = 0.0,
+) -> Iterator[Ready]:
+    """Connected to all targets, everything decrypted that they take in clear."""
+    with connections.connected(flags, destinations, lock_timeout) as targets:
+        pairs = list(zip(destinations, targets, strict=True))
+        by_name: Mapping[str, DeployTarget] = {each.target: to for each, to in pairs}
+        environment = destinations[0].environment
+        clear = with_secrets(bundle, environment, by_name, wiring_targets.decrypter(sops))
+        yield Ready(clear, pairs)
+
+
+def previews(ready: Ready, state_namespace: str | None) -> list[Preview]:
+    """What would be done in each target."""
+    return [
+        preview(ready.bundle, destination.environment, destination.target, to, state_namespace)
+        for destination, to in ready.targets
+    ]
+
+
+def identified(ready: Ready, found: Sequence[Preview]) -> list[Previewed]:
+    """With which cluster or folder each is of. Raises PermissionRefused, Unreachable."""
+    return [
+        Previewed(each, to.identity()) for each, (_, to) in zip(found, ready.targets, strict=True)
+    ]
+
+
+def places(ready: Ready, state_namespace: str | None) -> list[Place]:
+    """Where the connections lead. Raises PermissionRefused, Unreachable."""
+    return [
+        Place(each.target, to.identity(), state_namespace or each.namespace)
+        for each, to in ready.targets
+    ]
+
+
+def mapped(bundle: VerifiedBundle, image_registry: str, environment: str) -> VerifiedBundle:
+    """The bundle with its images pulled from elsewhere, after telling so."""
+    changed, unmapped = with_image_registry(bundle, _image_registry(image_registry), environment)
+    for name, there in changed.images.items():
+        output.note(f"image {output.printable(name)} → {output.printable(there)}")
+    for text in unmapped:
+        output.note(f"image {output.printable(text)} is not pinned by the release: not mapped")
+    return changed
+
+
+def _image_registry(text: str) -> ImageRegistry:
+    try:
+        return ImageRegistry.parse(text)
+    except InvalidReference as error:
+        raise UsageError(
+            str(error), hint="where images were copied to, such as registry.prod/shop"
+        ) from error
+
+
+def _destinations(
+    bundle: VerifiedBundle, environment: str, target: str | None
+) -> list[Destination]:
+    """The targets of an environment that are meant, in the bundle's order. Raises UsageError."""
+    release = cast("dict[str, Any]", bundle.release.value)
+    environments = release["environments"]
+    if environment not in environments:
+        raise UsageError(
+            f"{release['tag']} has no environment {environment!r}",
+            hint=f"it has {', '.join(environments)}",
+        )
+    targets = environments[environment]["targets"]
+    if target is not None and target not in targets:
+        raise UsageError(
+            f"{environment} of {release['tag']} has no target {target!r}",
+            hint=f"it has {', '.join(targets)}",
+        )
+    return [
+        Destination(release["project"], environment, name, settings["namespace"])
+        for name, settings in targets.items()
+        if target in (None, name)
+    ]
