@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bundler.model.project import Allowed
 from tests.e2e.live_objects import APPS, CORE, LEASES, Namespace
 from tests.e2e.machine import Machine
 from tests.e2e.releases import Releases, config_map, deployment, job, made, service
@@ -142,7 +143,11 @@ def test_a_first_installation_is_planned_and_applied_where_nothing_is_there_yet(
     control_plane: ControlPlane, machine: Machine, tmp_path: Path, new_namespace: str,
     plan_file: Path,
 ) -> None:  # fmt: skip
-    releases = Releases(tmp_path / "registry", {"default": new_namespace})
+    releases = Releases(
+        tmp_path / "registry",
+        {"default": new_namespace},
+        allowed=Allowed(cluster_scoped=frozenset({"CustomResourceDefinition"})),
+    )
     group = f"{new_namespace}.example.com"
     schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
     definition = made(

@@ -297,6 +297,16 @@ RULES: Mapping[str, Rule] = _catalogue(
         foreign_image="an object that is not ours and would go on running its own images",
         not_ready="an object that is not ready in time",
         failed="an object that failed for good",
+        plan_outdated="a reviewed plan whose time is over",
+        plan_bundle="a reviewed plan that is for another bundle",
+        plan_environment="a reviewed plan that is for another environment",
+        plan_image_registry="a reviewed plan with images from elsewhere",
+        plan_targets="a reviewed plan with other targets",
+        plan_place="a reviewed plan that is for another cluster or folder",
+        plan_state_namespace="a reviewed plan that keeps its state elsewhere",
+        plan_action="an object that would be done something else to than was reviewed",
+        plan_object="an object that is not as it was when the plan was made",
+        plan_fields="an object of which other fields would change than were reviewed",
     ),
 )
 """Name → rule, in the order of docs/rules.md.
