@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 from bundler.bundles import locked_images
 from bundler.model.bundle import VerifiedBundle
-from bundler.model.objects import KubernetesObject, images_written_in
+from bundler.model.objects import KubernetesObject, images_written_in, with_text
 from bundler.model.reference import ImageReference
 from bundler.model.relocation import ImageRegistry
 
@@ -58,20 +58,7 @@ def _relocated(text: str, pinned: ImageReference, registry: ImageRegistry) -> Im
 
 
 def _with_images(obj: KubernetesObject, mapping: Mapping[str, str]) -> KubernetesObject:
-    changed: Any = obj
     for use in tuple(images_written_in(obj)):
         if use.image in mapping:
-            steps = [s.replace("~1", "/").replace("~0", "~") for s in use.pointer.split("/")[1:]]
-            changed = _replaced(changed, steps, use.prefix + mapping[use.image])
-    return cast("KubernetesObject", changed)
-
-
-def _replaced(value: Any, path: list[str], text: str) -> Any:
-    """A copy with other text at a JSON pointer; what is beside the path is shared."""
-    if not path:
-        return text
-    step, *rest = path
-    if isinstance(value, list):
-        index = int(step)
-        return [*value[:index], _replaced(value[index], rest, text), *value[index + 1 :]]
-    return {**value, step: _replaced(value[step], rest, text)}
+            obj = with_text(obj, use.pointer, use.prefix + mapping[use.image])
+    return obj

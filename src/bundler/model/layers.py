@@ -186,3 +186,15 @@ def leaves(value: Any, steps: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
 def in_order(layers: Iterable[Layer]) -> tuple[Layer, ...]:
     """From the lowest to the highest."""
     return tuple(sorted(layers, key=lambda layer: LEVELS.index(layer.level)))
+
+
+def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two sets of values for helm, merged as helm merges: `null` stays, for helm to act on."""
+    merged = dict(below)
+    for key, value in above.items():
+        lower = merged.get(key)
+        if isinstance(lower, Mapping) and isinstance(value, Mapping):
+            merged[key] = over(lower, value)
+        else:
+            merged[key] = value
+    return merged

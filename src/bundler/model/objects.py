@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeGuard, cast
 
-from bundler.model.finding import json_pointer
+from bundler.model.finding import json_pointer, pointer_steps
 from bundler.model.reference import ImageReference
 
 KubernetesObject = Mapping[str, Any]
@@ -105,6 +105,10 @@ _POD_TEMPLATES = {
 }
 
 _BY_DIGEST = re.compile(r"(?P<prefix>[^\s=]+=)?(?P<image>[^\s=]+@sha256:[0-9a-f]{64})")
+
+
+HASH_SUFFIX = re.compile(r"-[2456789bcdfghkmt]{10}\Z")
+"""How kustomize ends names of what it generates (api/hasher: no vowels, no look-alikes)."""
 
 
 class ObjectRef(NamedTuple):
@@ -264,6 +268,21 @@ def _strings(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             yield from _strings(inner, f"{pointer}/{index}")
+
+
+def with_text(obj: KubernetesObject, pointer: str, text: str) -> KubernetesObject:
+    """The object with other text at a JSON pointer; what is not on the way to it is shared."""
+    return cast("KubernetesObject", _with_text(obj, pointer_steps(pointer), text))
+
+
+def _with_text(value: Any, steps: list[str], text: str) -> Any:
+    if not steps:
+        return text
+    step, rest = steps[0], steps[1:]
+    if isinstance(value, list):
+        index = int(step)
+        return [*value[:index], _with_text(value[index], rest, text), *value[index + 1 :]]
+    return {**value, step: _with_text(value[step], rest, text)}
 
 
 def image_name(image: str) -> str:

@@ -8,12 +8,10 @@ from typing import Any
 
 from bundler.model.bundle import RenderedTarget
 from bundler.model.finding import Finding, json_pointer
-from bundler.model.objects import ImageUse, KubernetesObject, ObjectRef
+from bundler.model.objects import HASH_SUFFIX, ImageUse, KubernetesObject, ObjectRef
 from bundler.model.project import ImagePath
 
 _STEP = re.compile(r"(?P<key>.+?)(?:\[(?P<item>.*)\])?")
-_HASH = re.compile(r"-[2456789bcdfghkmt]{10}$")
-"""The suffix that kustomize gives to what it generates (api/hasher: no vowels, no look-alikes)."""
 
 
 def uses_at(path: ImagePath, obj: KubernetesObject) -> Iterator[ImageUse]:
@@ -47,7 +45,7 @@ def check(targets: Iterable[RenderedTarget]) -> Iterator[Finding]:
 
 def _stale_name(target: RenderedTarget, obj: KubernetesObject, use: ImageUse) -> Iterator[Finding]:
     ref = ObjectRef.of(obj)
-    if ref.kind == "ConfigMap" and _HASH.search(ref.name):
+    if ref.kind == "ConfigMap" and HASH_SUFFIX.search(ref.name):
         yield Finding(
             "image-in-generated-name",
             f"{ref.name} is named by its content, which a pinned image changes: "
@@ -61,7 +59,7 @@ def _stale_name(target: RenderedTarget, obj: KubernetesObject, use: ImageUse) ->
 
 
 def _is_meant(path: ImagePath, ref: ObjectRef) -> bool:
-    name = _HASH.sub("", ref.name) if ref.kind == "ConfigMap" else ref.name
+    name = HASH_SUFFIX.sub("", ref.name) if ref.kind == "ConfigMap" else ref.name
     return (
         path.kind == ref.kind
         and path.group in (None, ref.group)

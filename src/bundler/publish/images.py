@@ -12,6 +12,7 @@ from bundler.model.objects import (
     KubernetesObject,
     images_in,
     split_api_version,
+    with_text,
 )
 from bundler.model.project import ImagePath
 from bundler.publish.image_paths import uses_at
@@ -59,21 +60,5 @@ def with_images(
     """The object with every image that is a key replaced by its value."""
     for use in tuple(images_of(obj, declared)) if replacements else ():
         if use.image in replacements:
-            text = use.prefix + replacements[use.image]
-            obj = _with_value(obj, _steps(use.pointer), text)
+            obj = with_text(obj, use.pointer, use.prefix + replacements[use.image])
     return obj
-
-
-def _with_value(value: Any, steps: list[str], new: str) -> Any:
-    """A copy with one string replaced; what is not on the way to it is shared."""
-    if not steps:
-        return new
-    step, rest = steps[0], steps[1:]
-    if isinstance(value, list):
-        index = int(step)
-        return [*value[:index], _with_value(value[index], rest, new), *value[index + 1 :]]
-    return {**value, step: _with_value(value[step], rest, new)}
-
-
-def _steps(pointer: str) -> list[str]:
-    return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]

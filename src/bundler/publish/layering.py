@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -10,11 +9,8 @@ from typing import Any, NamedTuple
 from bundler.model.bundle import PinnedTarget
 from bundler.model.finding import Finding, json_pointer
 from bundler.model.layers import Layer, LayerConflict, find, leaves, merge
-from bundler.model.objects import KubernetesObject, ObjectRef
+from bundler.model.objects import HASH_SUFFIX, KubernetesObject, ObjectRef
 from bundler.model.project import Target
-
-HASH_SUFFIX = re.compile(r"-[bcdfghkmt2456789]{10}$")
-"""What kustomize appends to the names of generated ConfigMaps and Secrets."""
 
 
 class Entry(NamedTuple):
@@ -62,18 +58,6 @@ def _kept_by_helm(place: str, layer: Layer) -> Iterator[Finding]:
                 pointer=pointer,
                 environment=place,
             )
-
-
-def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Two sets of values for helm, merged as helm merges: `null` stays, for helm to act on."""
-    merged = dict(below)
-    for key, value in above.items():
-        lower = merged.get(key)
-        if isinstance(lower, Mapping) and isinstance(value, Mapping):
-            merged[key] = over(lower, value)
-        else:
-            merged[key] = value
-    return merged
 
 
 def _said_before(layers: Sequence[Layer], steps: Sequence[str]) -> str | None:

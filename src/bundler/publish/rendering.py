@@ -15,7 +15,7 @@ from bundler.errors import RenderFailed
 from bundler.manifests import InvalidYaml, read_documents
 from bundler.model.bundle import PinnedChart, PinnedOverlay, PinnedTarget
 from bundler.model.finding import Finding
-from bundler.model.layers import difference
+from bundler.model.layers import difference, over
 from bundler.model.project import Project
 from bundler.parallel import threads
 from bundler.ports import ChartRenderer, Renderer
@@ -150,7 +150,7 @@ def layered_chart(
     target = chart.pinned.target
     layered, conflicts = layering.layered_values(chart.place, target, values)
     pinned, findings = pin_chart(project, chart, layered)
-    together = layering.over(difference(values, layered), pinned.values)
+    together = over(difference(values, layered), pinned.values)
     return replace(pinned, values=together), [*conflicts, *findings]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from bundler.adapters.renderers.chart_files import Files
 from bundler.adapters.renderers.version_ranges import InvalidRange, satisfies
+from bundler.model.layers import over
 
 Values = Mapping[str, Any]
 _NOTHING: Values = {}
@@ -83,18 +84,7 @@ def overlaid(files: Iterable[Values]) -> Values:
     """Files of values, a later one over the earlier ones; null stays, as it takes away."""
     result: Values = {}
     for each in files:
-        result = _overlaid(result, each)
-    return result
-
-
-def _overlaid(base: Values, over: Values) -> Values:
-    result = dict(base)
-    for key, value in over.items():
-        below = result.get(key)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            result[key] = _overlaid(below, value)
-        else:
-            result[key] = value
+        result = over(result, each)
     return result
 
 

@@ -15,6 +15,7 @@ from bundler.model.differences import ABSENT, HIDDEN, differences
 from bundler.model.objects import (
     COMMIT,
     ENVIRONMENT,
+    HASH_SUFFIX,
     MANAGED_BY,
     OWNER,
     PART_OF,
@@ -22,7 +23,6 @@ from bundler.model.objects import (
     ObjectRef,
 )
 from bundler.publish.examine.origins import Said, said
-from bundler.publish.layering import HASH_SUFFIX
 
 OURS = frozenset({PART_OF, MANAGED_BY, ENVIRONMENT, COMMIT, OWNER})
 _GENERATED = {("", "ConfigMap"), ("", "Secret")}

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from bundler.manifests import InvalidYaml, line_numbers, read_documents
 from bundler.model.finding import json_pointer
 from bundler.model.layers import find, same
-from bundler.model.objects import ObjectRef, image_name
-from bundler.publish.layering import HASH_SUFFIX
+from bundler.model.objects import HASH_SUFFIX, ObjectRef, image_name
 
 ReadFile = Callable[[str], tuple[str, bytes] | None]
 """A path as the kustomization has it → the path in the tree, and the content."""

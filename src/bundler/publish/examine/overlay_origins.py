@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 from bundler.manifests import InvalidYaml, line_numbers, read_documents
 from bundler.model.bundle import PinnedOverlay
 from bundler.model.layers import find, same
-from bundler.model.objects import KubernetesObject, ObjectRef
+from bundler.model.objects import HASH_SUFFIX, KubernetesObject, ObjectRef
 from bundler.ports import ReadTree, Renderer
 from bundler.publish.examine.kustomization_fields import touching
-from bundler.publish.layering import HASH_SUFFIX
 from bundler.publish.placement import flattened
 
 KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from bundler.model.bundle import RenderedBundle
 from bundler.model.field_path import with_item, with_key
 from bundler.model.layers import names
-from bundler.model.objects import KubernetesObject, ObjectRef
-from bundler.publish.layering import HASH_SUFFIX
+from bundler.model.objects import HASH_SUFFIX, KubernetesObject, ObjectRef
 from bundler.publish.placement import workload_service
 
 _BY_KEY = {"configMapKeyRef": "ConfigMap", "secretKeyRef": "Secret"}

@@ -12,8 +12,8 @@ from bundler.errors import UsageError
 from bundler.manifests import InvalidYaml, line_numbers, read_documents, read_values
 from bundler.model.bundle import PinnedChart, PinnedOverlay, PinnedTarget, RenderedBundle
 from bundler.model.field_path import parse_path
-from bundler.model.layers import Layer, find, same
-from bundler.model.objects import KubernetesObject, ObjectRef
+from bundler.model.layers import Layer, find, over, same
+from bundler.model.objects import HASH_SUFFIX, KubernetesObject, ObjectRef
 from bundler.model.project import Project
 from bundler.ports import ReadTree
 from bundler.publish.chart_pins import pin_chart
@@ -27,7 +27,7 @@ from bundler.publish.examine.origins import (
     without_secrets,
 )
 from bundler.publish.examine.overlay_origins import Overlays, find_object
-from bundler.publish.layering import HASH_SUFFIX, layered_values, over
+from bundler.publish.layering import layered_values
 from bundler.publish.pin import pin as pinned_target
 from bundler.publish.placement import flattened
 from bundler.publish.rendering import Renderers, layered_chart

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bundler.model.finding import Finding, json_pointer
-from bundler.model.objects import KubernetesObject, ObjectRef
+from bundler.model.objects import HASH_SUFFIX, KubernetesObject, ObjectRef
 from bundler.model.sops import encrypted_type, is_encrypted
 from bundler.publish.rules.scope import Scope
 from bundler.publish.rules.secret_values import Found, in_text, of_key
 from bundler.publish.rules.workloads import Container, Workload, items, mapping
-
-_HASH = re.compile(r"-[bcdfghkmt2456789]{10}\Z")
-"""What kustomize's generators put behind a name."""
 
 
 def plain_secret(scope: Scope) -> Iterator[Finding]:
@@ -36,12 +32,12 @@ def plain_secret(scope: Scope) -> Iterator[Finding]:
                 clear[0] if len(clear) == 1 else clear[0].rpartition("/")[0],
                 f"holds values in clear ({keys}), and whoever may pull the bundle may read them",
                 "encrypt it (SOPS, SealedSecret, ExternalSecret), or add "
-                f"{_HASH.sub('', ref.name)} to environments.{environment}.allow.secrets",
+                f"{HASH_SUFFIX.sub('', ref.name)} to environments.{environment}.allow.secrets",
             )
 
 
 def _is_allowed(scope: Scope, ref: ObjectRef) -> bool:
-    names = {ref.name, _HASH.sub("", ref.name)}
+    names = {ref.name, HASH_SUFFIX.sub("", ref.name)}
     spellings = {f"{ref.kind}/{name}" for name in names}
     is_secret = (ref.group, ref.kind) == ("", "Secret")
     allowed = scope.target.environment.allowed.secrets
@@ -121,7 +117,7 @@ def _told(
             ref = ObjectRef.of(obj)
             hint = (
                 "take it from a Secret, and replace it: whoever has this commit has it; if it is "
-                f"none, add {ref.kind}/{_HASH.sub('', ref.name)} to "
+                f"none, add {ref.kind}/{HASH_SUFFIX.sub('', ref.name)} to "
                 f"environments.{scope.target.environment.name}.allow.secrets"
             )
         yield scope.finding(rule, obj, pointer, f"{where}{line} holds {message}", hint, container)
