@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundler.cli import output
 from bundler.cli.output import coloured, error_value, printable, short, table
+from bundler.deploy.preview import Preview
 from bundler.deploy.progress import Progress
 from bundler.deploy.result import TargetResult
 from bundler.model.bundle import VerifiedBundle
@@ -70,8 +71,9 @@ class ProgressLines:
 
 
 def apply_value(
-    bundle: VerifiedBundle, environment: str, results: Iterable[TargetResult]
+    bundle: VerifiedBundle, environment: str, results: Iterable[TargetResult | Preview]
 ) -> dict[str, Any]:
+    """What was done to each target, or what would be."""
     return {
         "release": bundle.release.value["tag"],
         "digest": str(bundle.digest),

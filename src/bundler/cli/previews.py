@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from bundler.cli.deployments import counted
-from bundler.cli.output import error_value
+from bundler.cli.deployments import apply_value, counted
 from bundler.cli.values import cut, cut_where_they_differ, one_line
 from bundler.deploy.preview import Preview, reason_of
 from bundler.model.bundle import VerifiedBundle
@@ -17,18 +16,7 @@ from bundler.model.differences import ABSENT, FieldChange
 def plan_value(
     bundle: VerifiedBundle, environment: str, previews: Iterable[Preview], saved: Any
 ) -> dict[str, Any]:
-    return {
-        "release": bundle.release.value["tag"],
-        "digest": str(bundle.digest),
-        "environment": environment,
-        "imageRegistry": bundle.image_registry,
-        "images": dict(bundle.images),
-        "targets": [
-            each.as_dict() | {"error": error_value(each.error) if each.error else None}
-            for each in previews
-        ],
-        "plan": saved,
-    }
+    return apply_value(bundle, environment, previews) | {"plan": saved}
 
 
 def plan_lines(tag: str, environment: str, previews: Iterable[Preview]) -> Iterator[str]:
