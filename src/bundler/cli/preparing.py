@@ -19,8 +19,9 @@ from bundler.deploy.verify import verify
 from bundler.errors import UsageError
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.connection import Destination
-from bundler.model.reference import InvalidReference
+from bundler.model.reference import ArtifactReference, Digest, InvalidReference, Repository
 from bundler.model.relocation import ImageRegistry
+from bundler.model.revision import Revision
 from bundler.ports import DeployTarget
 
 
@@ -47,6 +48,24 @@ def chosen(
     for line in migration_lines(cast("dict[str, Any]", bundle.release.value)):
         output.note(line)
     return bundle, destinations
+
+
+def recorded(revision: Revision, deploy_registry: str | None, plain_http: bool) -> VerifiedBundle:
+    """The release of a revision, pulled by its digest and verified, with its images where they
+    were pulled from then. Raises what pulling and verifying raise.
+
+    It is asked for where it was pulled from, or in the deploy registry that is named.
+    """
+    place = ArtifactReference.parse(revision.reference).repository
+    if deploy_registry:
+        place = Repository.parse(deploy_registry)
+    reference = ArtifactReference(place, digest=Digest.parse(revision.digest))
+    reader = wiring.artifact_registry(plain_http)
+    bundle = verify(pull(reader, reference, wiring.document_schemas()))
+    if revision.image_registry is None:
+        return bundle
+    registry = ImageRegistry.parse(revision.image_registry)
+    return with_image_registry(bundle, registry, revision.environment).bundle
 
 
 @contextmanager

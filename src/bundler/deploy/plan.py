@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from bundler.deploy.apply import DELETIONS, dry_run, uid_of
 from bundler.deploy.field_changes import field_changes, wanted_changes
 from bundler.deploy.fields import is_same_outcome, is_unchanged
+from bundler.deploy.policy import Policy
 from bundler.deploy.readiness import is_true
 from bundler.errors import BundlerError, NotFound, OwnershipRefused, PermissionRefused, Refused
 from bundler.model.changeset import Change, Plan, Wave
@@ -39,6 +40,7 @@ KEPT_KINDS = frozenset(
 )
 """(group, kind) of what is never deleted: others' objects or people's data go with it."""
 _JOB = ("batch", "Job")
+_DEFAULT = Policy()
 _APPLY_VERBS = ("get", "list", "create", "patch")
 
 
@@ -80,13 +82,15 @@ class Wanted:
         )
 
 
-def plan_for(wanted: Wanted, state: TargetState, to: PlanTarget) -> Plan:
+def plan_for(wanted: Wanted, state: TargetState, to: PlanTarget, policy: Policy) -> Plan:
     """`make_plan`, and which release it replaces."""
-    plan = make_plan(wanted, state.inventory, to)
+    plan = make_plan(wanted, state.inventory, to, policy)
     return replace(plan, replaces=state.current.tag if state.current else None)
 
 
-def make_plan(wanted: Wanted, recorded: Inventory, to: PlanTarget) -> Plan:
+def make_plan(
+    wanted: Wanted, recorded: Inventory, to: PlanTarget, policy: Policy = _DEFAULT
+) -> Plan:
     """Raises OwnershipRefused, PermissionRefused or Refused with all findings, and Unreachable."""
     old = stale(recorded, wanted.objects)
     _check_permissions(wanted, old, to)
@@ -96,7 +100,7 @@ def make_plan(wanted: Wanted, recorded: Inventory, to: PlanTarget) -> Plan:
     foreign = [finding for change in guesses if (finding := _foreign(change, wanted.owner))]
     changes, refused = _ask(guesses, wanted, live, to)
     _raise_all([*foreign, *refused])
-    deletions = list(_deletions(old, live, recorded, wanted.owner))
+    deletions = list(_deletions(old, live, recorded, wanted.owner, policy))
     return Plan(wanted.environment, wanted.target, tuple(_waves(changes, deletions)))
 
 
@@ -298,6 +302,7 @@ def _deletions(
     live: Mapping[ObjectRef, KubernetesObject],
     recorded: Inventory,
     owner: str,
+    policy: Policy,
 ) -> Iterator[Change]:
     """What is recorded as ours, not wanted and still there."""
     for ref in old:
@@ -312,6 +317,8 @@ def _deletions(
             reason = "was made anew by somebody else"
         elif (ref.group, ref.kind) in KEPT_KINDS:
             reason = f"a {ref.kind} is never deleted"
+        elif not policy.prune:
+            reason = "what is stale was to be kept"
         yield Change(ref, "skipped" if reason else "deleted", None, obj, reason=reason)
 
 

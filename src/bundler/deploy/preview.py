@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bundler.deploy.plan import plan_for
+from bundler.deploy.policy import Policy
 from bundler.deploy.result import error_value
 from bundler.deploy.run import wanted_of
 from bundler.errors import BundlerError
@@ -56,11 +57,12 @@ def preview(
     target: str,
     to: DeployTarget,
     state_namespace: str | None = None,
+    policy: Policy | None = None,
 ) -> Preview:
     """Errors are part of the result. Raises UsageError where the bundle has no such target."""
     wanted = wanted_of(bundle, environment, target, state_namespace)
     try:
-        plan = plan_for(wanted, to.read(), to)
+        plan = plan_for(wanted, to.read(), to, policy or Policy())
     except BundlerError as error:
         return Preview(target, wanted.state_namespace, error=error)
     return Preview(target, wanted.state_namespace, plan)

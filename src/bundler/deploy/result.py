@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bundler.deploy.events import OnEvent
+from bundler.deploy.policy import Policy
 from bundler.deploy.progress import OnProgress
 from bundler.deploy.rollout import Limits
 from bundler.errors import BundlerError
@@ -35,6 +37,8 @@ class Runner:
     check: Callable[[Plan, Collection[ObjectRef]], None] | None = None
     """Sees every plan before it is shown, the last under the lock, and what we have made ourselves
     until then. Raises Refused where a plan must not be so."""
+    policy: Policy = field(default_factory=Policy)
+    on_event: OnEvent = lambda _: None
 
 
 @dataclass(frozen=True)

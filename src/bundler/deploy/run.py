@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 from bundler.deploy import record
 from bundler.deploy.apply import DELETIONS, Applied, apply_wave
+from bundler.deploy.events import Event, EventKind
 from bundler.deploy.plan import Wanted, job_digest, plan_for
 from bundler.deploy.progress import Progress
 from bundler.deploy.readiness import is_true
@@ -46,7 +47,7 @@ class Run:
     # --- before anything changes ----------------------------------------------------------------
 
     def planned(self, state: TargetState, made: Collection[ObjectRef] = ()) -> Plan:
-        plan = plan_for(self.wanted, state, self._to)
+        plan = plan_for(self.wanted, state, self._to, self._runner.policy)
         if self._runner.check:
             self._runner.check(plan, made)
         return plan
@@ -82,6 +83,7 @@ class Run:
         except BundlerError as error:
             return self._result("failed", plan.changes, revision=current, error=error)
         current = record.checked(self._to, current, self._runner.clock())
+        self._tell("unchanged")
         return self._result("unchanged", plan.changes, revision=current)
 
     # --- carrying it out ------------------------------------------------------------------------
@@ -90,6 +92,7 @@ class Run:
         # Numbered first: an interruption may come when it is written and we do not know that yet.
         self._revision = record.numbered(state, self._revision)
         self._revision = record.begin(self._to, state, self._revision)
+        self._tell("start")
 
     def intend(self, state: TargetState, plan: Plan) -> None:
         self._inventory = record.intend(
@@ -104,6 +107,7 @@ class Run:
             self._runner.on_progress(Progress(wave.name, change.action, change.ref, change.reason))
 
         record.advance(self._to, self._revision, self._done)
+        self._tell("wave", wave=wave.name)
         apply_wave(self._to, wave, done=note)
 
     def wait(self, plan: Plan, wave: Wave) -> None:
@@ -140,16 +144,19 @@ class Run:
 
     def refused(self, error: BundlerError) -> TargetResult:
         """Nothing was changed, because something is wrong."""
+        self._tell("refused", error.message)
         return self._result("failed", (), error=error)
 
     def end(self, state: TargetState, plan: Plan) -> TargetResult:
         self._end(state, "succeeded", "written" if self._to.watcher is None else "ready")
+        self._tell("success")
         return self._result("succeeded", tuple(self._done), revision=self._revision, plan=plan)
 
     def fail(self, state: TargetState, plan: Plan, error: BundlerError) -> TargetResult:
         # Where even this cannot be written, the pending revision tells the next run.
         with suppress(BundlerError):
             self._end(state, "failed", error.message)
+        self._tell("failure", error.message)
         done = tuple(self._done)
         return self._result("failed", done, revision=self._revision, plan=plan, error=error)
 
@@ -160,6 +167,7 @@ class Run:
             ended = {r.number for r in arrived.revisions if r.status != "pending"}
             if self._revision.number and self._revision.number not in ended:
                 self._end(state, "interrupted", "interrupted by whoever ran it")
+        self._tell("interrupted")
 
     def _end(
         self,
@@ -198,6 +206,16 @@ class Run:
             self._seconds(),
             error,
         )
+
+    def _tell(self, kind: EventKind, message: str = "", wave: str | None = None) -> None:
+        revision = self._revision
+        self._runner.on_event(
+            Event(
+                kind, self._runner.clock(), revision.project, revision.environment,
+                revision.target, revision.tag, revision.digest, revision.number or None,
+                wave, message, ChangeSet(tuple(self._done)).counts(),
+            )
+        )  # fmt: skip
 
     def _seconds(self) -> float:
         return round(self._runner.monotonic() - self._began, 3)

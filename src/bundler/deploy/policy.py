@@ -1,0 +1,32 @@
+"""How an apply is to be done, beyond what is applied: the environment's wishes and the runner's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+OnFailure = Literal["halt", "rollback"]
+ChangedJobs = Literal["recreate", "refuse"]
+
+
+@dataclass(frozen=True)
+class Policy:
+    on_failure: OnFailure = "halt"
+    """What becomes of a target where a release does not get ready: it is left as it is, or the
+    former release is restored."""
+    changed_jobs: ChangedJobs = "recreate"
+    """What is done with a Job whose template is another: it cannot be changed in place."""
+    recreate: frozenset[str] = frozenset()
+    """`Kind/name` of further objects that may be deleted and made anew where they have to."""
+    take_over: frozenset[str] = frozenset()
+    """Field managers whose fields we may take from them; every other conflict is refused."""
+    prune: bool = True
+    """Whether what is stale is deleted."""
+    max_deletions: int | None = None
+    """More deletions than these are refused; None is no limit."""
+    delete: frozenset[str] = frozenset()
+    """`Kind/name` of stale objects that are deleted although their kind never is."""
+    allow_downgrade: bool = False
+    """Whether an older release than the current one may be applied to a protected environment."""
+    past_migrations: bool = False
+    """Whether to go back behind a migration that is not reversible."""
