@@ -121,12 +121,21 @@ def test_a_name_that_is_no_label_is_refused(name: str) -> None:
     assert [pointer for pointer, _, _ in check("project", document)] == ["/name"]
 
 
-@pytest.mark.parametrize("key", ["timeout", "after", "layers", "hooks"])
+@pytest.mark.parametrize("key", ["after", "approvals", "layers", "hooks"])
 def test_a_key_whose_behaviour_does_not_exist_yet_is_unknown(key: str) -> None:
     document = shop()
     document["environments"]["stage"][key] = "x"
     ((pointer, message, _),) = check("project", document)
     assert (pointer, message) == (f"/environments/stage/{key}", f"unknown key {key!r}")
+
+
+@pytest.mark.parametrize("step", [[], {"cart": 1}, 7, [["cart"]]])
+def test_a_value_that_is_none_of_the_choices_is_told(step: object) -> None:
+    document = shop()
+    document["environments"]["stage"]["order"] = ["cart", step]
+    ((pointer, message, _),) = check("project", document)
+    assert pointer == "/environments/stage/order/1"
+    assert "is not the name of a service, or a list of such names" in message
 
 
 def test_a_large_wrong_value_is_not_repeated_whole() -> None:

@@ -12,6 +12,7 @@ import typer
 from bundler.cli import deployments, options, output, plan_files, preparing, wiring_targets
 from bundler.cli.connections import ConnectionFlags
 from bundler.cli.preparing import Ready
+from bundler.deploy import policy
 from bundler.deploy.flow import apply_to_target
 from bundler.deploy.result import Runner, TargetResult
 from bundler.deploy.rollout import Limits
@@ -40,7 +41,7 @@ def apply(
             help="Apply what bundler plan --out wrote, without asking, or refuse what is not so.",
         ),
     ] = None,
-    timeout: options.Timeout = 600.0,
+    timeout: options.Timeout = None,
     lock_timeout: options.LockTimeout = 0.0,
     image_registry: options.ImageRegistry = None,
     reason: Annotated[
@@ -80,9 +81,11 @@ def apply(
         deployments.note_plan(plan, str(bundle.release.value["tag"]))
         return is_agreed or plan.is_empty or typer.confirm("Apply?", err=True)
 
-    runner = wiring_targets.runner(
-        agreed, deployments.ProgressLines(), Limits(timeout=timeout), reason
-    )
+    if timeout is None:
+        timeout = policy.declared_timeout(bundle.release, environment) or Limits.timeout
+    limits = Limits(timeout=timeout)
+    runner = wiring_targets.runner(agreed, deployments.ProgressLines(), limits, reason)
+    runner = replace(runner, policy=policy.declared(bundle.release, environment))
     with preparing.opened(bundle, destinations, flags, sops, lock_timeout) as ready:
         if reviewed:
             reviewed.check_places(preparing.places(ready, state_namespace))

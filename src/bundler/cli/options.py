@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +9,9 @@ import typer
 
 from bundler.cli.output import FORMAT, Format
 from bundler.errors import UsageError
+from bundler.model import duration
 
 MAX_REASON = 1000
-_NUMBER = r"\d+(?:\.\d+)?"
-_DURATION = re.compile(
-    rf"(?P<plain>{_NUMBER})|(?:(?P<h>{_NUMBER})h)?(?:(?P<m>{_NUMBER})m)?(?:(?P<s>{_NUMBER})s)?"
-)
 
 
 def _remember_format(value: Format) -> Format:
@@ -31,13 +27,10 @@ def _remember_any_format(value: Format) -> Format:
 
 def seconds(text: str | float) -> float:
     """Seconds of `90s`, `10m`, `1h30m` or a plain number."""
-    parts = _DURATION.fullmatch(str(text))
-    if not parts or not str(text):
-        raise UsageError(f"{text!r} is no duration", hint="such as 90s, 10m or 1h30m")
-    if parts["plain"]:
-        return float(parts["plain"])
-    hours, minutes, seconds = (float(parts[unit] or 0) for unit in "hms")
-    return hours * 3600 + minutes * 60 + seconds
+    try:
+        return duration.seconds(text)
+    except duration.InvalidDuration as error:
+        raise UsageError(str(error), hint="such as 90s, 10m or 1h30m") from error
 
 
 def one_line(reason: str) -> str:
@@ -198,14 +191,14 @@ Target = Annotated[
 ]
 OnlyTarget = Annotated[str | None, typer.Option("--target", help="Only this target.")]
 Timeout = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--timeout",
         envvar="BUNDLER_TIMEOUT",
         parser=seconds,
         metavar="DURATION",
         help="How long to wait until everything is ready, as in 90s or 10m.",
-        show_default="10m",
+        show_default="the environment's, or 10m",
     ),
 ]
 LockTimeout = Annotated[

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
+
+from bundler.model.bundle import ReleaseDocument
 
 OnFailure = Literal["halt", "rollback"]
 ChangedJobs = Literal["recreate", "refuse"]
@@ -30,3 +33,23 @@ class Policy:
     """Whether an older release than the current one may be applied to a protected environment."""
     past_migrations: bool = False
     """Whether to go back behind a migration that is not reversible."""
+
+
+def declared(release: ReleaseDocument, environment: str) -> Policy:
+    """What the release says of an environment; the runner's own flags go first."""
+    settings = _settings(release, environment)
+    return Policy(
+        on_failure=settings.get("onFailure", Policy.on_failure),
+        changed_jobs=settings.get("jobs", Policy.changed_jobs),
+    )
+
+
+def declared_timeout(release: ReleaseDocument, environment: str) -> float | None:
+    """Seconds until everything has to be ready; None where the release does not say."""
+    timeout = _settings(release, environment).get("timeout")
+    return None if timeout is None else float(timeout)
+
+
+def _settings(release: ReleaseDocument, environment: str) -> Mapping[str, Any]:
+    value = cast("Mapping[str, Any]", release.value)
+    return cast("Mapping[str, Any]", value["environments"][environment].get("apply") or {})

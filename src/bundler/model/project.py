@@ -206,6 +206,17 @@ class ImagePath:
 
 
 @dataclass(frozen=True)
+class ApplySettings:
+    """What an environment says of how it is applied; None where it says nothing."""
+
+    timeout: float | None = None
+    """Seconds until everything has to be ready."""
+    on_failure: Literal["halt", "rollback"] | None = None
+    jobs: Literal["recreate", "refuse"] | None = None
+    """What is done with a Job whose template changed."""
+
+
+@dataclass(frozen=True)
 class Environment:
     name: str
     targets: tuple[Target, ...]
@@ -219,6 +230,9 @@ class Environment:
     """Files and folders of the tag's tree with CRDs, for custom resources without one here."""
     image_paths: tuple[ImagePath, ...] = ()
     """Where images stand that are no container's."""
+    applying: ApplySettings = field(default_factory=ApplySettings)
+    order: Mapping[str, int] = field(default_factory=dict)
+    """Service → the step that its workloads are applied in; 0 for those that are not named."""
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,7 @@ def _environment(environment: Environment, bundle: ValidatedBundle) -> dict[str,
             "namespaces": sorted(environment.allowed.namespaces),
             "clusterScoped": sorted(environment.allowed.cluster_scoped),
         },
+        **_applying(environment),
         "targets": {
             target.name: {
                 "namespace": target.namespace,
@@ -164,6 +165,14 @@ def _environment(environment: Environment, bundle: ValidatedBundle) -> dict[str,
             for target in environment.targets
         },
     }
+
+
+def _applying(environment: Environment) -> dict[str, object]:
+    """How it is to be applied, where the project says so: a document without it stays the same."""
+    said = environment.applying
+    settings = {"timeout": said.timeout, "onFailure": said.on_failure, "jobs": said.jobs}
+    given = {key: value for key, value in settings.items() if value is not None}
+    return {"apply": given} if given else {}
 
 
 def compact_json(value: object) -> bytes:

@@ -21,6 +21,7 @@ from bundler.model.objects import (
     Step,
     is_weight,
     owned,
+    wave_of,
 )
 from bundler.model.reference import Digest
 from bundler.model.sops import is_encrypted
@@ -158,12 +159,15 @@ def _owned(
     lock: ImageLock,
     services: Mapping[str, str],
 ) -> KubernetesObject:
-    """With our labels and owner; of a service's workload, the commit of its image too."""
+    """With our labels and owner; of a service's workload, its image's commit and its turn too."""
     marked = owned(obj, project, pinned.environment.name, pinned.target.name)
     metadata = marked["metadata"]
     service = workload_service(obj, services)
     commit = {COMMIT: lock.services[service].commit} if service is not None else {}
-    annotations = {k: v for k, v in metadata["annotations"].items() if k != LAST_APPLIED}
+    step = pinned.environment.order.get(service or "")
+    weight = {WEIGHT: str(step)} if step and wave_of(ObjectRef.of(obj)) == "workloads" else {}
+    own = {k: v for k, v in metadata["annotations"].items() if k != LAST_APPLIED}
+    annotations = {**weight, **own}
     labels = {**metadata["labels"], **commit}
     return {**marked, "metadata": {**metadata, "labels": labels, "annotations": annotations}}
 

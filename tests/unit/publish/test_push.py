@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -11,8 +12,9 @@ from bundler.adapters.schemas.document_schemas import DocumentSchemas
 from bundler.errors import CouldNotCheck, VerificationFailed
 from bundler.model.artifact import ARTIFACT_TYPE, IMAGE_CONFIG, Artifact, Profile
 from bundler.model.bundle import RenderedBundle, RenderedTarget, ValidatedBundle
-from bundler.model.reference import ArtifactReference, Repository
-from bundler.publish.pack import pack
+from bundler.model.project import ApplySettings
+from bundler.model.reference import ArtifactReference, Digest, Repository
+from bundler.publish.pack import pack, release_document
 from bundler.publish.push import push
 from tests.fakes import shop
 from tests.fakes.registry import InMemoryRegistry
@@ -75,3 +77,15 @@ def test_an_image_without_our_mark_is_no_bundle() -> None:
     del manifest["annotations"][ARTIFACT_TYPE]
     with pytest.raises(VerificationFailed, match="not a release bundle"):
         bundles.parse_manifest(ArtifactReference(PLACE, "x"), json.dumps(manifest).encode())
+
+
+def test_how_to_apply_is_recorded_only_where_the_project_says_it() -> None:
+    silent = bundle()
+    environment = silent.rendered.targets[0].environment
+    said = replace(environment, applying=ApplySettings(90.0, "rollback"))
+    documents = [
+        release_document(shop.project(each), silent, Digest.of(b""))["environments"]
+        for each in (environment, said)
+    ]
+    found = [each["stage"].get("apply") for each in documents]  # type: ignore[index]
+    assert found == [None, {"timeout": 90.0, "onFailure": "rollback"}]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from bundler.errors import CouldNotCheck, ImagesMissing, NotFound, RenderFailed
 from bundler.manifests import read_documents
 from bundler.model.bundle import RenderedBundle
-from bundler.model.objects import ObjectRef
+from bundler.model.objects import WEIGHT, ObjectRef, Step
 from bundler.model.project import Allowed, Environment, Target
 from bundler.model.reference import Digest, ImageReference
 from bundler.publish.images import images_of
@@ -310,6 +311,26 @@ def test_files_follow_the_stages_and_hold_sorted_objects(tmp_path: Path) -> None
         "stage/default/20-jobs.yaml": ["migrate"],
         "stage/default/30-workloads.yaml": ["cart", "orders"],
     }
+
+
+def test_the_workloads_of_later_services_wait_for_those_of_the_former(tmp_path: Path) -> None:
+    own = obj("batch/v1", "Job", "own", spec=ORDERS["spec"])
+    bundle = rendered(tmp_path, own, env=replace(environment(), order={"cart": 0, "orders": 2}))
+    turns = {
+        name: only(bundle, kind, name)["metadata"]["annotations"].get(WEIGHT)
+        for kind, name in (("Deployment", "cart"), ("Deployment", "orders"), ("Job", "own"))
+    }
+    assert turns == {"cart": None, "orders": "2", "own": None}
+    assert Step.of(only(bundle, "Deployment", "cart")) < Step.of(
+        only(bundle, "Deployment", "orders")
+    )
+
+
+def test_a_weight_of_a_workloads_own_goes_before_its_services(tmp_path: Path) -> None:
+    metadata = {**ORDERS["metadata"], "name": "early", "annotations": {WEIGHT: "-1"}}
+    own = {**ORDERS, "metadata": metadata}
+    bundle = rendered(tmp_path, own, env=replace(environment(), order={"orders": 2}))
+    assert only(bundle, "Deployment", "early")["metadata"]["annotations"][WEIGHT] == "-1"
 
 
 def test_the_order_of_an_overlays_resources_does_not_matter(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def check(
                 yield _finding(pointer, "no namespace", "give the environment or target one")
         yield from _check_sources_of_objects(document, name, environment)
         yield from _check_without(document, name, environment)
+        yield from _check_order(document, name, environment)
         yield from _check_rules(f"/environments/{name}/rules", environment)
 
 
@@ -105,6 +106,19 @@ def _check_without(
             if service not in environment.get("without", []):
                 hint = f"with takes back what environments.{name}.without leaves out"
                 yield _finding(pointer, f"{service!r} is not left out", hint)
+
+
+def _check_order(
+    document: Mapping[str, Any], name: str, environment: Mapping[str, Any]
+) -> Iterator[Finding]:
+    pointer = f"/environments/{name}/order"
+    seen: set[str] = set()
+    for service in (each for step in values.order_of(environment) for each in step):
+        if service not in document["services"]:
+            yield _no_service(pointer, service, document)
+        if service in seen:
+            yield _finding(pointer, f"{service!r} stands twice", "name it in one step")
+        seen.add(service)
 
 
 def _check_libraries(document: Mapping[str, Any]) -> Iterator[Finding]:

@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bundler.model.duration import seconds
 from bundler.model.project import (
     DEFAULT_TARGET,
     GITFLOW,
     Allowed,
+    ApplySettings,
     BranchRoles,
     Environment,
     HelmRelease,
@@ -165,7 +167,23 @@ def _environment(
         ),
         {**rules, **settings.get("rules", {})},
         tuple(dict.fromkeys(map(path, (*schemas, *settings.get("schemas", ()))))),
+        applying=ApplySettings(
+            seconds(settings["timeout"]) if "timeout" in settings else None,
+            settings.get("onFailure"),
+            settings.get("jobs"),
+        ),
+        order={
+            service: step
+            for step, services in enumerate(order_of(settings))
+            for service in services
+        },
     )
+
+
+def order_of(environment: Mapping[str, Any]) -> Iterator[list[str]]:
+    """The services of each step that `order` declares."""
+    for step in environment.get("order", ()):
+        yield [step] if isinstance(step, str) else list(step)
 
 
 def image_paths(settings: Mapping[str, Any]) -> tuple[ImagePath, ...]:

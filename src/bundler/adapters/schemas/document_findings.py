@@ -96,8 +96,13 @@ def _problems(error: _Error) -> Iterator[_Problem]:
         for inner in error.context:
             if inner.validator != "type" or inner.validator_value != "null":
                 yield from _problems(inner)
-    elif error.validator != "oneOf" or isinstance(error.instance, Mapping):
+    elif error.validator != "oneOf" or schema.get("type") != "object" or _is_mapping(error):
+        # What has to be a mapping says so itself, if it is none.
         yield _Problem(pointer, _message(error, schema), _hint(error))
+
+
+def _is_mapping(error: _Error) -> bool:
+    return isinstance(error.instance, Mapping)
 
 
 def _unknown_keys(
