@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "requirements.md"
-_ROW = re.compile(r"\| (?P<id>[A-E]-\d+) \| (?P<statement>.*?) \|(?: (?P<tests>[^|]*) \|)?$")
+_ROW = re.compile(r"\| (?P<id>[A-E]-\d+) \| (?P<statement>[^|]*?) \|(?:(?P<tests>[^|]*)\|)?$")
 
 
 def marked_tests(folder: Path = ROOT / "tests") -> dict[str, list[str]]:
