@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bundler.bundles import Listed
 from bundler.cli.output import printable, short, table
@@ -11,9 +11,11 @@ from bundler.model.commits import CommitSummary
 from bundler.model.lock import ImageLock, ResolvedImage
 from bundler.model.reference import Repository
 from bundler.model.replacement import Replacement
-from bundler.publish.flow import Ignored, Published
 from bundler.publish.pack import recorded, rfc3339
 from bundler.publish.search import SHOWN_TRIES
+
+if TYPE_CHECKING:
+    from bundler.publish.flow import Ignored, Published  # applying needs nothing of it
 
 
 def lock_value(lock: ImageLock) -> dict[str, Any]:
