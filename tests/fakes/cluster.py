@@ -30,9 +30,9 @@ from bundler.model.objects import (
     pod_spec,
 )
 from bundler.model.revision import Revision, TargetState
-from bundler.ports import Need, ObjectWatcher, Observation
+from bundler.ports import Holder, Need, ObjectWatcher, Observation
 from tests.fakes.rollouts import observed, status_of
-from tests.fakes.ssa import conflicts, fields_of, merged, union, without
+from tests.fakes.ssa import conflicts, fields_of, member, merged, union, without
 
 IMMUTABLE = {"Job": ("spec", "template"), "Deployment": ("spec", "selector")}
 BUILT_IN = frozenset({"", "apps", "batch", "apiextensions.k8s.io", "rbac.authorization.k8s.io"})
@@ -161,7 +161,12 @@ class FakeCluster:
             for entry in after["metadata"]["managedFields"]:
                 entry["fieldsV1"] = without(entry["fieldsV1"], taken)
             after["metadata"]["managedFields"].append(
-                {"manager": manager, "operation": "Update", "fieldsV1": taken}
+                {
+                    "manager": manager,
+                    "operation": "Update",
+                    "time": self.clock(),
+                    "fieldsV1": taken,
+                }
             )
             after["metadata"]["resourceVersion"] = str(self._next())
             self.objects[ref] = after
@@ -264,6 +269,10 @@ class FakeCluster:
         finally:
             self.holder = None
 
+    def locked_by(self) -> Holder | None:
+        self._called("locked_by")
+        return None if self.holder is None else Holder(self.holder, self.clock(), self.clock())
+
     # --- what tests ask -------------------------------------------------------------------------
 
     def owned(self, owner: str) -> dict[ObjectRef, dict[str, Any]]:
@@ -301,12 +310,9 @@ def _difference(fields: Mapping[str, Any], before: Any, after: Any) -> dict[str,
     """The fields whose values differ."""
     found: dict[str, Any] = {}
     for element, children in fields.items():
-        key = element.removeprefix("f:")
-        if not isinstance(after, Mapping) or key not in after:
-            continue
-        old = before.get(key) if isinstance(before, Mapping) else None
-        if old != after[key]:
-            found[element] = _difference(children, old, after[key])
+        old, new = member(before, element), member(after, element)
+        if new is not None and old != new:
+            found[element] = _difference(children, old, new)
     return found
 
 

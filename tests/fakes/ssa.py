@@ -43,6 +43,17 @@ def _key(item: Mapping[str, Any], name: str) -> str:
     return "k:" + json.dumps(key, separators=(",", ":"))
 
 
+def member(value: Any, element: str) -> Any:
+    """What an element of `fieldsV1` means in a value; None where it is not there."""
+    if element.startswith("f:"):
+        return value.get(element.removeprefix("f:")) if isinstance(value, Mapping) else None
+    if not element.startswith("k:") or not isinstance(value, list):
+        return None
+    key = json.loads(element.removeprefix("k:"))
+    found = (i for i in value if all(i.get(k, "TCP") == wanted for k, wanted in key.items()))
+    return next(found, None)
+
+
 def merged(
     live: Any, desired: Any, before: Mapping[str, Any], others: Mapping[str, Any], name: str = ""
 ) -> Any:

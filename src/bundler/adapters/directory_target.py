@@ -15,8 +15,9 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bundler.errors import Locked, OwnershipRefused, PermissionRefused, Refused, Unreachable
 from bundler.manifests import InvalidYaml, read_documents, read_json, write_documents
@@ -26,7 +27,7 @@ from bundler.model.objects import KubernetesObject, ObjectRef, owner_of
 from bundler.model.reference import Digest
 from bundler.model.revision import Revision, TargetState
 from bundler.model.sops import CommittedObject, is_encrypted, is_secret, placed
-from bundler.ports import Need, ObjectWatcher
+from bundler.ports import Holder, Need, ObjectWatcher
 
 STATE_FOLDER = ".bundler"
 _API_VERSION = "bundler/v1"
@@ -193,6 +194,17 @@ class DirectoryTarget:
             finally:
                 file.truncate(0)
 
+    def locked_by(self) -> Holder | None:
+        """A killed holder's name stays in the file, so the lock itself is tried, for a moment."""
+        path = self._state / _LOCK
+        with _told(path):
+            try:
+                name = path.read_text(encoding="utf-8", errors="replace").strip()
+                with path.open("rb") as file:
+                    return Holder(name, _since(file), None) if name and _is_held(file) else None
+            except FileNotFoundError:
+                return None
+
     def _clean(self) -> None:
         """Remove what a killed run was about to write."""
         with _told(self._state):
@@ -271,6 +283,20 @@ def _file_name(text: str) -> str:
 def _is_object(document: Any, ref: ObjectRef) -> bool:
     is_mapping = isinstance(document, dict) and isinstance(document.get("metadata"), dict)
     return is_mapping and ObjectRef.of(document) == ref
+
+
+def _is_held(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _since(file: IO[bytes]) -> str:
+    """When a file was last written."""
+    written = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
+    return written.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _uid(ref: ObjectRef) -> str:

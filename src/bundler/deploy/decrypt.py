@@ -73,6 +73,14 @@ def with_secrets(
     return replace(bundle, objects=objects, encrypted=encrypted)
 
 
+def encrypted_in(bundle: VerifiedBundle, environment: str, target: str) -> tuple[ObjectRef, ...]:
+    """The Secrets of a target that are still encrypted, by the names that they have there."""
+    return tuple(
+        ObjectRef.of(each.placed(each.document.document))
+        for each in _places(bundle, environment, target)
+    )
+
+
 def _places(bundle: VerifiedBundle, environment: str, target: str) -> list[_Place]:
     documents = bundle.encrypted.get((environment, target), ())
     if not documents:

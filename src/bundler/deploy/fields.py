@@ -60,7 +60,7 @@ def lasting(obj: KubernetesObject) -> Mapping[str, Any]:
 def _is_same(owned: Mapping[str, Any], desired: Any, live: Any, path: tuple[str, ...]) -> bool:
     children = {key: value for key, value in owned.items() if key != "."}
     if not children:
-        return _is_same_value(desired, live, path)
+        return is_same_value(desired, live, path)
     if isinstance(desired, Mapping) and isinstance(live, Mapping):
         return children.keys() == {f"f:{name}" for name in desired} and all(
             name in live and _is_same(children[f"f:{name}"], value, live[name], (*path, name))
@@ -90,12 +90,12 @@ def _matches(
 ) -> Iterator[tuple[int, int, str]]:
     """(index in desired, index in live, path element) of each owned item that is in both."""
     for element in owned:
-        wanted, there = _find(element, desired), _find(element, live)
+        wanted, there = find_item(element, desired), find_item(element, live)
         if wanted is not None and there is not None:
             yield wanted, there, element
 
 
-def _find(element: str, items: Sequence[Any]) -> int | None:
+def find_item(element: str, items: Sequence[Any]) -> int | None:
     """Index of the item that `k:{…}` or `v:…` means; None where there is none, or no single one.
 
     Keys may have defaults that a manifest leaves out (a port's protocol): an item without them
@@ -117,7 +117,8 @@ def _find(element: str, items: Sequence[Any]) -> int | None:
     return found[0] if len(found) == 1 else None
 
 
-def _is_same_value(desired: Any, live: Any, path: tuple[str, ...]) -> bool:
+def is_same_value(desired: Any, live: Any, path: tuple[str, ...]) -> bool:
+    """Whether both are equal, or two ways to write one quantity where the path leads to one."""
     if type(desired) is type(live) and desired == live:
         return True
     return path[-2:-1] in _OF_QUANTITIES and _is_same_quantity(desired, live)

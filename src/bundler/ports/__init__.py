@@ -35,6 +35,7 @@ from bundler.ports.source import (
 from bundler.ports.target import (
     Decrypter,
     DeployTarget,
+    Holder,
     Identified,
     Need,
     ObjectReader,
@@ -62,6 +63,7 @@ __all__ = [
     "DeployTarget",
     "DocumentSchemas",
     "HistoryReader",
+    "Holder",
     "Identified",
     "ManifestResolver",
     "Need",

@@ -33,6 +33,16 @@ class Observation(NamedTuple):
     object: KubernetesObject | None
 
 
+class Holder(NamedTuple):
+    """Who holds a target's lock, by what he wrote there."""
+
+    name: str
+    since: str
+    """RFC 3339, UTC, by his clock."""
+    renewed: str | None
+    """When he last showed that he is alive; None where the target itself knows that he is."""
+
+
 class ObjectReader(Protocol):
     def live(self, wanted: Mapping[ObjectRef, str]) -> Mapping[ObjectRef, KubernetesObject]:
         """The wanted objects that exist, read by kind and namespace.
@@ -106,6 +116,10 @@ class StateWriter(Protocol):
 class TargetLock(Protocol):
     def held(self, holder: str) -> AbstractContextManager[None]:
         """Hold the target's lock. Raises Locked, naming the holder, where somebody else has it."""
+        ...
+
+    def locked_by(self) -> Holder | None:
+        """Who holds the lock now; None where it is free. Raises PermissionRefused, Unreachable."""
         ...
 
 

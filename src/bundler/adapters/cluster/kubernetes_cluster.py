@@ -17,7 +17,7 @@ from bundler.model.connection import Identity
 from bundler.model.inventory import Inventory
 from bundler.model.objects import KubernetesObject, ObjectRef
 from bundler.model.revision import Revision, TargetState
-from bundler.ports import Need, ObjectWatcher
+from bundler.ports import Holder, Need, ObjectWatcher
 
 _SUBJECT = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 _ACCESS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -148,6 +148,9 @@ class KubernetesCluster:
 
     def held(self, holder: str) -> AbstractContextManager[None]:
         return self._lease.held(holder)
+
+    def locked_by(self) -> Holder | None:
+        return self._lease.locked_by()
 
 
 def cluster_uid(connection: KubernetesConnection) -> str:

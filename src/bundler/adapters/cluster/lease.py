@@ -16,6 +16,7 @@ from typing import Any
 from bundler.adapters.cluster.connection import Answer, KubernetesConnection, path_of
 from bundler.adapters.cluster.errors import refusal
 from bundler.errors import BundlerError, Locked
+from bundler.ports import Holder
 
 LEASE_SECONDS = 30
 RENEW_SECONDS = 5.0
@@ -93,6 +94,13 @@ class KubernetesLease:
             if renewer.ident is not None:
                 renewer.join()
             self._release(holder)
+
+    def locked_by(self) -> Holder | None:
+        spec = (self._read() or {}).get("spec") or {}
+        if not spec.get("holderIdentity"):
+            return None
+        since, renewed = spec.get("acquireTime"), spec.get("renewTime")
+        return Holder(spec["holderIdentity"], str(since or ""), str(renewed or ""))
 
     # --- taking ---------------------------------------------------------------------------------
 
