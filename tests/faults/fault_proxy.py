@@ -1,4 +1,4 @@
-"""A proxy on loopback in front of a registry: it remembers the requests, and spoils some of them.
+"""A proxy on loopback in front of a server: it remembers the requests, and spoils some of them.
 
 A fault meets the requests that it can spoil; of those, the one with a given index is spoilt, or all
 from there on. Everything else is passed on as it is.
@@ -78,8 +78,8 @@ class Exchange:
         """Whether the connection is of no more use."""
 
     def forward(self) -> Answer:
-        """What the registry says."""
-        return forwarded(self.proxy.backend, self.request)
+        """What the server says."""
+        return self.proxy.forward(self.request)
 
     def send(self, answer: Answer, *, pieces: Callable[[bytes], None] | None = None) -> None:
         """Answer; `pieces` writes the body in its own way."""
@@ -164,7 +164,10 @@ class FaultProxy:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         if tls:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+            # Each connection shakes hands in its own thread: one that stalls holds up no other.
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.port = self._server.server_port
         self.host = f"127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
@@ -184,6 +187,9 @@ class FaultProxy:
     def clear(self) -> None:
         self.spoil(None)
 
+    def forward(self, request: Request) -> Answer:
+        return forwarded(self.backend, request)
+
     def answer(self, request: Request, client: socket.socket) -> bool:
         """Answer a request; whether the connection can be used on."""
         exchange = Exchange(self, request, client)
@@ -193,9 +199,15 @@ class FaultProxy:
         if fault:
             fault.act(exchange)
         else:
-            refusal = self.guard(request) if self.guard else None
-            exchange.send(refusal or exchange.forward())
+            self.pass_on(exchange)
         return not exchange.is_over
+
+    def pass_on(self, exchange: Exchange) -> None:
+        refusal = self.guard(exchange.request) if self.guard else None
+        exchange.send(refusal or exchange.forward())
+
+    def left(self) -> None:
+        """A client connection is over; in its thread."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -248,5 +260,6 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
         def handle(self) -> None:
             with suppress(OSError):  # clients hang up, above all those that were killed
                 super().handle()
+            proxy.left()
 
     return Handler
