@@ -83,7 +83,13 @@ def definition(kind: str, group: str) -> Object:
 
 
 def release(
-    tag: str, objects: Sequence[Object], *, target: str = "default", namespace: str = "shop"
+    tag: str,
+    objects: Sequence[Object],
+    *,
+    target: str = "default",
+    namespace: str = "shop",
+    commit_time: str = "2026-01-01T00:00:00Z",
+    protected: bool = False,
 ) -> VerifiedBundle:
     digest = Digest.of(repr((tag, objects)).encode())
     value = {
@@ -91,8 +97,10 @@ def release(
         "tag": tag,
         "version": tag,
         "commit": Digest.of(tag.encode()).hex[:40],
-        "commitTime": "2026-01-01T00:00:00Z",
-        "environments": {"stage": {"targets": {target: {"namespace": namespace}}}},
+        "commitTime": commit_time,
+        "environments": {
+            "stage": {"protected": protected, "targets": {target: {"namespace": namespace}}}
+        },
     }
     return VerifiedBundle(
         ArtifactReference(_REPOSITORY, tag, digest),

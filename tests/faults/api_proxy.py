@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from tests.fakes.tls import server_tls
 from tests.faults.fault_proxy import Answer, Exchange, FaultProxy, Request
 from tools.control_plane import ControlPlane, kubeconfig
 

@@ -29,6 +29,7 @@ def apply(
     kubeconfig: options.Kubeconfig = None,
     directory: options.Directory = None,
     targets: options.TargetsFile = None,
+    cluster: options.Cluster = None,
     state_namespace: options.StateNamespace = None,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", envvar="BUNDLER_YES", help="Do not ask.")
@@ -44,9 +45,11 @@ def apply(
     timeout: options.Timeout = None,
     lock_timeout: options.LockTimeout = 0.0,
     image_registry: options.ImageRegistry = None,
+    no_image_check: options.NoImageCheck = False,
     reason: Annotated[
         str | None, typer.Option("--reason", help="Why, for the record; asked for with a file.")
     ] = None,
+    allow_downgrade: options.AllowDowngrade = None,
     sops: options.Sops = None,
     deploy_registry: options.DeployRegistry = None,
     plain_http: options.PlainHttp = False,
@@ -64,10 +67,11 @@ def apply(
         )
     reviewed = plan_files.read(plan) if plan else None
     is_agreed = yes or reviewed is not None
-    flags = ConnectionFlags(context, kubeconfig, directory, targets, state_namespace)
+    flags = ConnectionFlags(context, kubeconfig, directory, targets, state_namespace, cluster)
     bundle, destinations = preparing.chosen(
-        reference, environment, target, deploy_registry, plain_http
-    )
+        reference, environment, target, deploy_registry, plain_http,
+        is_agreed=reviewed is not None,
+    )  # fmt: skip
     if not dry_run:
         reason = _reason(reason, bundle, environment, is_agreed)
     if image_registry:
@@ -83,9 +87,13 @@ def apply(
 
     if timeout is None:
         timeout = policy.declared_timeout(bundle.release, environment) or Limits.timeout
-    limits = Limits(timeout=timeout)
-    runner = wiring_targets.runner(agreed, deployments.ProgressLines(), limits, reason)
-    runner = replace(runner, policy=policy.declared(bundle.release, environment))
+    runner = wiring_targets.runner(
+        agreed, deployments.ProgressLines(), Limits(timeout=timeout), reason,
+        replace(
+            policy.declared(bundle.release, environment), allow_downgrade=allow_downgrade
+        ),
+        None if no_image_check else wiring_targets.image_check(plain_http),
+    )  # fmt: skip
     with preparing.opened(bundle, destinations, flags, sops, lock_timeout) as ready:
         if reviewed:
             reviewed.check_places(preparing.places(ready, state_namespace))

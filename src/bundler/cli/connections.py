@@ -21,6 +21,8 @@ class ConnectionFlags:
     directory: Path | None = None
     targets_file: Path | None = None
     state_namespace: str | None = None
+    cluster: str | None = None
+    """UID of the cluster that the direct connection has to lead to."""
 
     def __post_init__(self) -> None:
         named = [
@@ -34,13 +36,18 @@ class ConnectionFlags:
         ]
         if len(named) > 1:
             raise UsageError(f"{' and '.join(named)} contradict each other", hint="name one")
+        if self.cluster and (self.directory or self.targets_file):
+            raise UsageError(
+                "--cluster is for the one cluster that --context or --kubeconfig lead to",
+                hint="a targets file names the cluster of each target: `cluster: UID`",
+            )
 
     @property
     def direct(self) -> TargetConnection:
         """The one connection that the flags themselves name."""
         if self.directory:
             return TargetConnection(directory=str(self.directory))
-        return TargetConnection(self.context, self.kubeconfig)
+        return TargetConnection(self.context, self.kubeconfig, cluster=self.cluster)
 
     @property
     def listed(self) -> Mapping[str, TargetConnection]:

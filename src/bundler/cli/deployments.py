@@ -33,6 +33,13 @@ def note_plan(plan: Plan, tag: str) -> None:
     place = f"{plan.environment}/{plan.target}"
     for line in plan_lines(place, step, ChangeSet(plan.changes), coloured):
         output.note(line)
+    for line in warning_lines(plan):
+        output.note(line)
+
+
+def warning_lines(plan: Plan) -> Iterator[str]:
+    for warning in plan.warnings:
+        yield f"warning: {printable(str(warning))}"
 
 
 def plan_lines(

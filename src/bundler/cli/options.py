@@ -150,6 +150,25 @@ Directory = Annotated[
         "--directory", envvar="BUNDLER_DIRECTORY", help="Install into a folder, not a cluster."
     ),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        envvar="BUNDLER_CLUSTER",
+        metavar="UID",
+        help="The cluster that it has to be: UID of its namespace kube-system.",
+    ),
+]
+AllowDowngrade = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-downgrade/--no-allow-downgrade",
+        envvar="BUNDLER_ALLOW_DOWNGRADE",
+        help="Whether an older release may replace a newer one; else only where nothing is "
+        "protected.",
+        show_default=False,
+    ),
+]
 TargetsFile = Annotated[
     Path | None,
     typer.Option(
@@ -182,6 +201,14 @@ ImageRegistry = Annotated[
         envvar="BUNDLER_IMAGE_REGISTRY",
         metavar="PLACE",
         help="Pull the release's images from where bundler copy put them.",
+    ),
+]
+NoImageCheck = Annotated[
+    bool,
+    typer.Option(
+        "--no-image-check",
+        envvar="BUNDLER_NO_IMAGE_CHECK",
+        help="Do not ask the image registries, which this machine cannot reach.",
     ),
 ]
 OnlyEnvironment = Annotated[str | None, typer.Option("--env", help="Only this environment.")]

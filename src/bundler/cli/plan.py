@@ -27,6 +27,7 @@ def plan(
     kubeconfig: options.Kubeconfig = None,
     directory: options.Directory = None,
     targets: options.TargetsFile = None,
+    cluster: options.Cluster = None,
     state_namespace: options.StateNamespace = None,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help=f"Exit with {CHANGES} if there are changes.")
@@ -58,9 +59,9 @@ def plan(
     """
     if not 0 < good_for <= _LONGEST:
         raise UsageError("--good-for is out of bounds", hint="more than 0s, at most 720h")
-    flags = ConnectionFlags(context, kubeconfig, directory, targets, state_namespace)
+    flags = ConnectionFlags(context, kubeconfig, directory, targets, state_namespace, cluster)
     bundle, destinations = preparing.chosen(
-        reference, environment, target, deploy_registry, plain_http
+        reference, environment, target, deploy_registry, plain_http, is_agreed=True
     )
     if image_registry:
         bundle = preparing.mapped(bundle, image_registry, environment)

@@ -11,6 +11,7 @@ from bundler.cli import connections, output, wiring, wiring_targets
 from bundler.cli.connections import ConnectionFlags
 from bundler.cli.results import migration_lines
 from bundler.deploy.decrypt import with_secrets
+from bundler.deploy.guards import moving_reference, refuse_errors
 from bundler.deploy.images import with_image_registry
 from bundler.deploy.preview import Preview, preview
 from bundler.deploy.pull import pull
@@ -39,12 +40,22 @@ def chosen(
     target: str | None,
     deploy_registry: str | None,
     plain_http: bool,
+    *,
+    is_agreed: bool = False,
 ) -> tuple[VerifiedBundle, list[Destination]]:
-    """A release, pulled and verified, and the targets that are meant; its migrations are told."""
+    """A release, pulled and verified, and the targets that are meant; its migrations are told.
+
+    Raises Refused for a moving tag and a protected environment, unless somebody looks, or has
+    agreed to the digest (`is_agreed`).
+    """
     found = wiring.artifact_reference(reference, deploy_registry)
     reader = wiring.artifact_registry(plain_http)
     bundle = verify(pull(reader, found, wiring.document_schemas()))
     destinations = _destinations(bundle, environment, target)
+    if moving := moving_reference(found, bundle, environment):
+        if not is_agreed:
+            refuse_errors([moving])
+        output.note(output.printable(moving.message))
     for line in migration_lines(cast("dict[str, Any]", bundle.release.value)):
         output.note(line)
     return bundle, destinations

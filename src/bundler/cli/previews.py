@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from bundler.cli.deployments import apply_value, counted
+from bundler.cli.deployments import apply_value, counted, warning_lines
 from bundler.cli.values import cut, cut_where_they_differ, one_line
 from bundler.deploy.preview import Preview, reason_of
 from bundler.model.bundle import VerifiedBundle
@@ -28,6 +28,7 @@ def plan_lines(tag: str, environment: str, previews: Iterable[Preview]) -> Itera
         replaces = each.plan.replaces
         step = f"{replaces} → {tag}" if replaces else f"{tag}, the first"
         yield f"plan for {place}: {step}: {counted(ChangeSet(each.plan.changes).counts())}"
+        yield from (f"  {line}" for line in warning_lines(each.plan))
         for change in each.plan.changes:
             if change.action != "unchanged":
                 yield from _change(change)

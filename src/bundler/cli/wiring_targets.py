@@ -16,6 +16,7 @@ from bundler.model.reference import ArtifactReference
 
 if TYPE_CHECKING:
     from bundler.adapters.cluster.connection import KubernetesConnection
+    from bundler.deploy.policy import Policy
     from bundler.deploy.progress import OnProgress
     from bundler.deploy.result import Runner
     from bundler.deploy.rollout import Limits
@@ -34,7 +35,10 @@ def runner(
     on_progress: OnProgress,
     limits: Limits,
     reason: str | None = None,
+    policy: Policy | None = None,
+    images: Callable[[Plan], None] | None = None,
 ) -> Runner:
+    from bundler.deploy.policy import Policy
     from bundler.deploy.result import Runner
 
     who = identity.claimed()
@@ -47,7 +51,15 @@ def runner(
         on_progress=on_progress,
         limits=limits,
         reason=reason,
+        policy=policy or Policy(),
+        images=images,
     )
+
+
+def image_check(plain_http: bool) -> Callable[[Plan], None]:
+    from bundler.deploy.image_presence import ImageCheck
+
+    return ImageCheck(wiring.deploy_registries(plain_http))
 
 
 def replacing(
@@ -105,6 +117,7 @@ def _open_target(
         state_namespace=state_namespace,
         lock_timeout=lock_seconds,
         tell=output.note,
+        expected=way.cluster,
     )
 
 
@@ -119,10 +132,12 @@ def _connect(way: TargetConnection) -> KubernetesConnection:
     from bundler.adapters.cluster.kubernetes_cluster import cluster_uid
 
     connection = connect(context=way.context, kubeconfig=way.kubeconfig, in_cluster=way.in_cluster)
-    if way.cluster and cluster_uid(connection) != way.cluster:
+    found = cluster_uid(connection) if way.cluster else None
+    if found != way.cluster:
         raise Refused(
-            f"{connection.server} is not the cluster that targets.yaml names",
-            hint="the UID of its kube-system namespace is another: correct the connection",
+            f"{connection.server} is cluster {found}, and cluster {way.cluster} is expected",
+            hint="these are the UIDs of kube-system: correct the connection, or what is expected "
+            "(targets.yaml, --cluster)",
         )
     return connection
 

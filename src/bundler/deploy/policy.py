@@ -29,8 +29,9 @@ class Policy:
     """More deletions than these are refused; None is no limit."""
     delete: frozenset[str] = frozenset()
     """`Kind/name` of stale objects that are deleted although their kind never is."""
-    allow_downgrade: bool = False
-    """Whether an older release than the current one may be applied to a protected environment."""
+    allow_downgrade: bool | None = None
+    """Whether a release may be applied that is older than the current one. None: where nothing is
+    protected, unless the newer one was applied while this one was on its way."""
     past_migrations: bool = False
     """Whether to go back behind a migration that is not reversible."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bundler.deploy.plan import plan_for
+from bundler.deploy.guards import Coming, guarded_plan
 from bundler.deploy.policy import Policy
 from bundler.deploy.result import error_value
 from bundler.deploy.run import wanted_of
@@ -45,6 +45,7 @@ class Preview:
             "target": self.target,
             "status": status,
             "replaces": self.plan.replaces if self.plan else None,
+            "warnings": [each.as_dict() for each in self.plan.warnings] if self.plan else [],
             "changes": dict(ChangeSet(changes).counts()),
             "objects": [_object(change) for change in changes],
             "error": error_value(self.error) if self.error else None,
@@ -62,7 +63,10 @@ def preview(
     """Errors are part of the result. Raises UsageError where the bundle has no such target."""
     wanted = wanted_of(bundle, environment, target, state_namespace)
     try:
-        plan = plan_for(wanted, to.read(), to, policy or Policy())
+        plan = guarded_plan(
+            Coming.of(bundle, environment), wanted, to.read(), to, policy or Policy(),
+            is_preview=True,
+        )  # fmt: skip
     except BundlerError as error:
         return Preview(target, wanted.state_namespace, error=error)
     return Preview(target, wanted.state_namespace, plan)

@@ -37,6 +37,8 @@ class Runner:
     check: Callable[[Plan, Collection[ObjectRef]], None] | None = None
     """Sees every plan before it is shown, the last under the lock, and what we have made ourselves
     until then. Raises Refused where a plan must not be so."""
+    images: Callable[[Plan], None] | None = None
+    """Asks for the images that a plan would run. Raises ImagesRefused, CouldNotCheck."""
     policy: Policy = field(default_factory=Policy)
     on_event: OnEvent = lambda _: None
 

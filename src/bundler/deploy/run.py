@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 from bundler.deploy import record
 from bundler.deploy.apply import DELETIONS, Applied, apply_wave
 from bundler.deploy.events import Event, EventKind
-from bundler.deploy.plan import Wanted, job_digest, plan_for
+from bundler.deploy.guards import Coming, cluster_of, guarded_plan
+from bundler.deploy.image_presence import pullable
+from bundler.deploy.plan import Wanted, job_digest
 from bundler.deploy.progress import Progress
 from bundler.deploy.readiness import is_true
 from bundler.deploy.result import ResultStatus, Runner, TargetResult
@@ -36,6 +39,7 @@ class Run:
         state_namespace: str | None,
     ) -> None:
         self.wanted = wanted_of(bundle, environment, target, state_namespace)
+        self._coming = Coming.of(bundle, environment)
         self._to = to
         self._runner = runner
         self._began = runner.monotonic()
@@ -46,8 +50,18 @@ class Run:
 
     # --- before anything changes ----------------------------------------------------------------
 
-    def planned(self, state: TargetState, made: Collection[ObjectRef] = ()) -> Plan:
-        plan = plan_for(self.wanted, state, self._to, self._runner.policy)
+    def planned(
+        self,
+        state: TargetState,
+        made: Collection[ObjectRef] = (),
+        former: TargetState | None = None,
+    ) -> Plan:
+        """The plan, if guards and the runner let it pass; `former` is what it was made of first."""
+        plan = guarded_plan(
+            self._coming, self.wanted, state, self._to, self._runner.policy, former=former
+        )
+        if self._to.watcher is not None:  # elsewhere nothing is run
+            plan = pullable(plan, self._to, self._runner.images)
         if self._runner.check:
             self._runner.check(plan, made)
         return plan
@@ -62,7 +76,7 @@ class Run:
             return now, plan
         place = self.wanted.state_place
         made = [each.ref for each in plan.changes if each.action == "created" and each.ref == place]
-        return now, self.planned(now, made)
+        return now, self.planned(now, made, former=state)
 
     def is_current(self, state: TargetState, plan: Plan) -> bool:
         """Whether the newest revision is a success of this very release, and all is in place."""
@@ -76,7 +90,7 @@ class Run:
 
     def check(self, state: TargetState, plan: Plan) -> TargetResult:
         """Nothing is to be done: see that it is ready, and note that we looked."""
-        current = cast("Revision", state.latest)
+        current = replace(cast("Revision", state.latest), cluster=cluster_of(self._to))
         try:
             for wave in plan.waves:
                 self._ready(plan, wave)
@@ -90,7 +104,8 @@ class Run:
 
     def begin(self, state: TargetState) -> None:
         # Numbered first: an interruption may come when it is written and we do not know that yet.
-        self._revision = record.numbered(state, self._revision)
+        intended = replace(self._revision, cluster=cluster_of(self._to))
+        self._revision = record.numbered(state, intended)
         self._revision = record.begin(self._to, state, self._revision)
         self._tell("start")
 

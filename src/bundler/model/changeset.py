@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bundler.model.differences import FieldChange
+from bundler.model.finding import Finding
 from bundler.model.objects import KubernetesObject, ObjectRef
 
 Action = Literal["created", "configured", "unchanged", "deleted", "skipped"]
@@ -54,6 +55,8 @@ class Plan:
     waves: tuple[Wave, ...]
     replaces: str | None = None
     """Tag of the release that is current there."""
+    warnings: tuple[Finding, ...] = ()
+    """What whoever applies should know first."""
 
     @property
     def changes(self) -> tuple[Change, ...]:

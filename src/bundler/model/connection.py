@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,15 @@ class Destination:
         return f"{self.environment}/{self.target}"
 
 
-class Identity(NamedTuple):
+@dataclass(frozen=True)
+class Identity:
     """What tells a cluster or a folder from every other, whatever way leads there."""
 
     kind: Literal["cluster", "directory"]
     value: str
     """UID of the kube-system namespace; or the folder's full path."""
+    is_expected: bool = field(default=False, compare=False)
+    """Whether whoever runs us named it beforehand."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.value}"

@@ -253,21 +253,22 @@ def images_written_in(obj: KubernetesObject) -> Iterator[ImageUse]:
     for use in images_in(obj):
         known.add(use.pointer)
         yield use
-    for pointer, text in _strings(obj, ""):
+    for pointer, text in texts_in(obj):
         match = _BY_DIGEST.fullmatch(text) if pointer not in known else None
         if match:
             yield ImageUse(pointer, match["image"], match["prefix"] or "")
 
 
-def _strings(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
+def texts_in(value: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
+    """(JSON pointer, text) of every string in a value."""
     if isinstance(value, str):
         yield pointer, value
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _strings(inner, pointer + json_pointer(key))
+            yield from texts_in(inner, pointer + json_pointer(key))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _strings(inner, f"{pointer}/{index}")
+            yield from texts_in(inner, f"{pointer}/{index}")
 
 
 def with_text(obj: KubernetesObject, pointer: str, text: str) -> KubernetesObject:

@@ -56,6 +56,8 @@ class Revision:
     """Where images were pulled from instead of the places that the bundle names."""
     images: Mapping[str, str] = field(default_factory=dict)
     """Image names of the release → names there; empty without an image registry."""
+    cluster: str | None = None
+    """UID of the cluster's kube-system namespace; None where it is no cluster, or not known."""
 
     def ended(self, status: Status, **values: object) -> Revision:
         return replace(self, status=status, **values)  # type: ignore[arg-type]
@@ -88,6 +90,7 @@ class Revision:
             "reason": self.reason,
             "imageRegistry": self.image_registry,
             "images": dict(self.images),
+            "cluster": self.cluster,
         }
 
     @classmethod
@@ -116,6 +119,7 @@ class Revision:
             reason=value.get("reason"),
             image_registry=value.get("imageRegistry"),
             images=dict(value.get("images") or {}),
+            cluster=value.get("cluster"),
         )
 
 
@@ -134,6 +138,11 @@ class TargetState:
     @property
     def latest(self) -> Revision | None:
         return self.revisions[-1] if self.revisions else None
+
+    @property
+    def cluster(self) -> str | None:
+        """UID of the cluster that the newest revision which has one was recorded on."""
+        return next((r.cluster for r in reversed(self.revisions) if r.cluster), None)
 
 
 def kept(revisions: tuple[Revision, ...]) -> tuple[Revision, ...]:

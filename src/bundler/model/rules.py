@@ -31,6 +31,7 @@ _PINS = "every image must be known and wanted"
 _TREE = "a release is made of its tag's tree alone"
 _KEY = "it could not be decrypted, or not be kept secret"
 _ONCE = "it could not be applied"
+_BY_HAND = "whoever applies says what is right"
 _ELSEWHERE = "it is no matter of an environment"
 
 
@@ -65,6 +66,12 @@ def _fixed(stage: Stage, why: str, severity: Policy = "error", **rules: str) -> 
     return tuple(
         Rule(name.replace("_", "-"), says, stage, severity, severity, why)
         for name, says in rules.items()
+    )
+
+
+def _about_pull_secrets(word: str, says: str, severity: Policy) -> Rule:
+    return Rule(
+        f"{word}-pull-secret", f"a pull secret {says}", "apply", severity, severity, _BY_HAND
     )
 
 
@@ -308,6 +315,28 @@ RULES: Mapping[str, Rule] = _catalogue(
         plan_object="an object that is not as it was when the plan was made",
         plan_fields="an object of which other fields would change than were reviewed",
     ),
+    *_fixed(
+        "apply",
+        _BY_HAND,
+        other_cluster="a target that was recorded on another cluster; `--cluster` goes on",
+        image_not_there="an image that its registry has not",
+    ),
+    _about_pull_secrets("missing", "that neither the target nor the release has", "error"),
+    *(
+        Rule(name, says, "apply", "error", "warning", _BY_HAND)
+        for name, says in (
+            ("downgrade", "a release that is older than the current one; `--allow-downgrade`"),
+            ("moving-reference", "a tag to apply that is no version, such as `latest`"),
+        )
+    ),
+    *_fixed(
+        "apply",
+        "it is told, and no more",
+        "warning",
+        cluster_unknown="a cluster whose identity we may not read",
+        other_content="a release that is current there with another content",
+    ),
+    _about_pull_secrets("unknown", "that we may not read", "warning"),
 )
 """Name → rule, in the order of docs/rules.md.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bundler.deploy.flow import apply_to_target
+from bundler.deploy.policy import Policy
 from bundler.errors import (
     Locked,
     NotReady,
@@ -421,7 +422,7 @@ def test_a_plan_that_somebody_overtook_is_made_again_and_shown_again(cluster: Fa
         shown.append(plan)
         return True
 
-    result = apply(cluster, V1, on_plan=agree)
+    result = apply(cluster, V1, on_plan=agree, policy=Policy(allow_downgrade=True))
     assert result.status == "succeeded"
     assert [len(plan.waves) for plan in shown] == [4, 5]
 

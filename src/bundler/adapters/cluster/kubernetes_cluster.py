@@ -29,7 +29,8 @@ class KubernetesCluster:
     Namespaced objects that name no namespace belong to `namespace`. The state and the lock lie
     there too, or in `state_namespace`. `lock_timeout` is how long a lock that somebody holds is
     waited for once he shows that he lives; `tell` takes remarks for whoever applies. Everything
-    that changes the cluster raises Locked once the lock was lost.
+    that changes the cluster raises Locked once the lock was lost. `expected` is the UID that the
+    cluster was named by, and was found to have.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class KubernetesCluster:
         state_namespace: str | None = None,
         lock_timeout: float = 0.0,
         tell: Callable[[str], None] = lambda _: None,
+        expected: str | None = None,
     ) -> None:
         place = Place(project, environment, target)
         kept_in = state_namespace or namespace
         self._connection = connection
+        self._identity = Identity("cluster", expected, is_expected=True) if expected else None
         self._discovery = Discovery(connection)
         self._lease = KubernetesLease(
             connection,
@@ -84,7 +87,9 @@ class KubernetesCluster:
         return False
 
     def identity(self) -> Identity:
-        return Identity("cluster", cluster_uid(self._connection))
+        if self._identity is None:
+            self._identity = Identity("cluster", cluster_uid(self._connection))
+        return self._identity
 
     # --- who we are -----------------------------------------------------------------------------
 
