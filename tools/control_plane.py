@@ -51,6 +51,8 @@ STORAGE_CLASS = {
     },
     "provisioner": "kwok.x-k8s.io/volume",
 }
+LOG = ("it starts", "it reads its settings", "it fails: no settings \x1b[31mhere")
+"""What every container writes in each of its runs, as the runtime stores it."""
 CERTIFICATE_PROFILES = """
 [req]
 distinguished_name = subject
@@ -254,7 +256,21 @@ class ControlPlane:
         ):
             self._write(path.name, json.dumps(kubeconfig(server, self.ca, user, token), indent=2))
         stages = [stage.read_text() for stage in self._stages]
-        self._write("stages.yaml", "\n---\n".join(stages))
+        self._write("stages.yaml", "\n---\n".join([*stages, json.dumps(self._logs())]))
+
+    def _logs(self) -> dict[str, Any]:
+        """Where kwok finds the log of each container, and of its run before."""
+        files = {}
+        for key, run in (("logsFile", "now"), ("previousLogsFile", "before")):
+            lines = [f"2026-01-01T00:00:00.0Z stderr F {run}: {line}\n" for line in LOG]
+            self._write(f"{key}.log", "".join(lines))
+            files[key] = str(self.directory / f"{key}.log")
+        return {
+            "apiVersion": "kwok.x-k8s.io/v1alpha1",
+            "kind": "ClusterLogs",
+            "metadata": {"name": "logs"},
+            "spec": {"logs": [files]},
+        }
 
     def _write(self, name: str, text: str) -> None:
         path = self.directory / name
@@ -281,7 +297,7 @@ class ControlPlane:
 
     def _arguments(self) -> dict[str, list[str]]:
         """The command line of each server."""
-        etcd = f"http://127.0.0.1:{free_port()}"
+        etcd, kubelet = f"http://127.0.0.1:{free_port()}", free_port()
         folder = self.directory
         clients = [
             f"--kubeconfig={self.kubeconfig}",
@@ -315,6 +331,7 @@ class ControlPlane:
                 "--service-cluster-ip-range=10.96.0.0/16",
                 "--endpoint-reconciler-type=none",
                 "--allow-privileged",
+                "--kubelet-preferred-address-types=InternalIP",
             ],
             "kube-controller-manager": [
                 *clients,
@@ -330,6 +347,12 @@ class ControlPlane:
                 "--manage-all-nodes",
                 "--cidr=10.244.0.1/16",
                 "--node-lease-duration-seconds=40",
+                # Where the API server asks for logs.
+                "--node-ip=127.0.0.1",
+                f"--node-port={kubelet}",
+                f"--server-address=127.0.0.1:{kubelet}",
+                f"--tls-cert-file={folder}/server.crt",
+                f"--tls-private-key-file={folder}/server.key",
             ],
         }
 

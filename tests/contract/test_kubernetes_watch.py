@@ -124,7 +124,9 @@ def test_no_thread_stays_when_the_caller_stops_early(
 ) -> None:
     ref = ObjectRef("", "ConfigMap", namespace, "never")
     observations = watcher_of(target_in(connection, namespace)).watch([ref], 60)
-    next(observations)
+    assert next(observations) == Observation(ref, None)
+    assert watch_threads() == ["watch configmaps"]
+    assert next(observations) is None  # now the caller wants to know why
     assert len(watch_threads()) == 4
     observations.close()  # type: ignore[attr-defined]
     assert watch_threads() == []
@@ -184,3 +186,37 @@ def test_what_we_may_not_watch_is_told(control_plane: ControlPlane, namespace: s
         with pytest.raises(PermissionRefused, match="watching ConfigMap"):
             list(observations)
     assert watch_threads() == []
+
+
+def bind(control_plane: ControlPlane, namespace: str, *verbs: str) -> None:
+    """Let the user `limited` do so with the ConfigMaps of a namespace."""
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    rule = {"apiGroups": [""], "resources": ["configmaps"], "verbs": verbs}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reads"}
+    user = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "limited"}
+    metadata = {"name": "reads"}
+    control_plane.request("POST", f"{rbac}/roles", {"metadata": metadata, "rules": [rule]})
+    control_plane.request(
+        "POST",
+        f"{rbac}/rolebindings",
+        {"metadata": metadata, "roleRef": reference, "subjects": [user]},
+    )
+
+
+def test_who_may_list_and_not_watch_sees_all_the_same(
+    control_plane: ControlPlane, connection: KubernetesConnection, namespace: str
+) -> None:
+    bind(control_plane, namespace, "get", "list")
+    ref = ObjectRef("", "ConfigMap", namespace, "settings")
+    writer = target_in(connection, namespace)
+    with connect(kubeconfig=control_plane.limited_kubeconfig) as limited:
+        observations = watcher_of(target_in(limited, namespace)).watch([ref], 60)
+        assert next_of(observations, ref).object is None
+        applied = writer.apply(config_map(namespace, "settings", colour="red"))
+        while not (seen := next_of(observations, ref).object):
+            pass
+        assert seen["data"] == {"colour": "red"}
+        writer.delete(ref, applied["metadata"]["uid"])
+        while next_of(observations, ref).object:
+            pass
+        observations.close()  # type: ignore[attr-defined]

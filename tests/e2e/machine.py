@@ -30,8 +30,8 @@ class Running:
 
     def end(self) -> Result:
         stdout, stderr = self.process.communicate(timeout=120)
-        assert "Traceback" not in stderr, stderr
-        return Result(self.process.returncode, stdout, stderr)
+        assert "Traceback" not in (stderr or ""), stderr
+        return Result(self.process.returncode, stdout, stderr or "")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Machine:
     def with_variables(self, **variables: str) -> Machine:
         return replace(self, variables={**self.variables, **variables})
 
-    def start(self, *arguments: object) -> Running:
+    def start(self, *arguments: object, stderr: int = subprocess.PIPE) -> Running:
         self.folder.mkdir(exist_ok=True)
         empty = {"PATH": str(self.folder), "HOME": str(self.folder), "BUNDLER_DEBUG": "1"}
         no_images = {"BUNDLER_NO_IMAGE_CHECK": "1"}  # most tests' images are nowhere
@@ -63,7 +63,7 @@ class Machine:
                 env={**os.environ, **empty, **no_images, **self.variables},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=stderr,
                 text=True,
             )
         )

@@ -7,7 +7,7 @@ every call of a port and may raise: as a kill does, at any moment.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
@@ -56,6 +56,8 @@ class FakeCluster:
         self.holder: str | None = None
         self.restarted: list[str] = []
         """Workloads whose pods were made anew, in order."""
+        self.logs: dict[tuple[str, bool], list[str]] = {}
+        """Container, and whether of its former run → lines."""
         self._counter = 0
         self._mutex = threading.RLock()
 
@@ -227,6 +229,12 @@ class FakeCluster:
             yield from seen
             yield None
             self.seconds += 1.0
+
+    def last_lines(
+        self, pod: ObjectRef, container: str, count: int, *, previous: bool
+    ) -> Sequence[str]:
+        self._called("last_lines", pod)
+        return self.logs.get((container, previous), [])[-count:]
 
     # --- state and lock -------------------------------------------------------------------------
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from bundler.deploy.flow import apply_to_target
+from bundler.deploy.limits import Limits
 from bundler.deploy.result import Runner, TargetResult
-from bundler.deploy.rollout import Limits
 from bundler.model.bundle import ReleaseDocument, VerifiedBundle
 from bundler.model.changeset import Plan
 from bundler.model.objects import ENVIRONMENT, MANAGED_BY, OWNER, PART_OF, ObjectRef

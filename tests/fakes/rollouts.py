@@ -95,13 +95,14 @@ def observed(ref: ObjectRef, obj: KubernetesObject | None) -> Iterator[Observati
     if obj is None or not obj.get("status"):
         return
     failure = failure_of(obj)
-    owner = obj
+    owner = dict(obj)
     if ref.kind == "Deployment":
         owner = _owned(obj, "apps/v1", "ReplicaSet", f"{ref.name}-1")
+        owner["status"] = {"conditions": obj["status"].get("conditions", [])}
         yield Observation(ObjectRef.of(owner), owner)
     if failure and ref.kind in ("Deployment", "StatefulSet", "Job"):
         if failure == "refused":
-            event = _event(obj, "FailedCreate", "pods is forbidden: exceeded quota: compute")
+            event = _event(owner, "FailedCreate", "pods is forbidden: exceeded quota: compute")
             yield Observation(ObjectRef.of(event), event)
             return
         pod = _owned(owner, "v1", "Pod", f"{ref.name}-1-x")

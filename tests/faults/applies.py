@@ -21,9 +21,9 @@ from bundler.adapters.cluster.kubernetes_cluster import KubernetesCluster
 from bundler.adapters.registry.registries import Registries
 from bundler.adapters.schemas.document_schemas import DocumentSchemas
 from bundler.deploy.flow import apply_to_target
+from bundler.deploy.limits import Limits
 from bundler.deploy.pull import pull
 from bundler.deploy.result import Runner, TargetResult
-from bundler.deploy.rollout import Limits
 from bundler.deploy.verify import verify
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.reference import ArtifactReference

@@ -9,13 +9,20 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from bundler.cli import deployments, options, output, plan_files, preparing, wiring_targets
+from bundler.cli import (
+    deployments,
+    options,
+    output,
+    plan_files,
+    preparing,
+    progress,
+    wiring_targets,
+)
 from bundler.cli.connections import ConnectionFlags
 from bundler.cli.preparing import Ready
 from bundler.deploy import policy
 from bundler.deploy.flow import apply_to_target
 from bundler.deploy.result import Runner, TargetResult
-from bundler.deploy.rollout import Limits
 from bundler.errors import ConfirmationNeeded
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.changeset import Plan
@@ -43,6 +50,8 @@ def apply(
         ),
     ] = None,
     timeout: options.Timeout = None,
+    stall_timeout: options.StallTimeout = None,
+    patience: options.Patience = "",
     lock_timeout: options.LockTimeout = 0.0,
     image_registry: options.ImageRegistry = None,
     no_image_check: options.NoImageCheck = False,
@@ -67,6 +76,7 @@ def apply(
         )
     reviewed = plan_files.read(plan) if plan else None
     is_agreed = yes or reviewed is not None
+    limits = options.limits(timeout, stall_timeout, patience)
     flags = ConnectionFlags(context, kubeconfig, directory, targets, state_namespace, cluster)
     bundle, destinations = preparing.chosen(
         reference, environment, target, deploy_registry, plain_http,
@@ -85,16 +95,19 @@ def apply(
         deployments.note_plan(plan, str(bundle.release.value["tag"]))
         return is_agreed or plan.is_empty or typer.confirm("Apply?", err=True)
 
-    if timeout is None:
-        timeout = policy.declared_timeout(bundle.release, environment) or Limits.timeout
-    runner = wiring_targets.runner(
-        agreed, deployments.ProgressLines(), Limits(timeout=timeout), reason,
-        replace(
-            policy.declared(bundle.release, environment), allow_downgrade=allow_downgrade
-        ),
-        None if no_image_check else wiring_targets.image_check(plain_http),
-    )  # fmt: skip
-    with preparing.opened(bundle, destinations, flags, sops, lock_timeout) as ready:
+    if timeout is None and (declared := policy.declared_timeout(bundle.release, environment)):
+        limits = replace(limits, timeout=declared)
+    with (
+        progress.shown() as on_progress,
+        preparing.opened(bundle, destinations, flags, sops, lock_timeout) as ready,
+    ):
+        runner = wiring_targets.runner(
+            agreed, on_progress, limits, reason,
+            replace(
+                policy.declared(bundle.release, environment), allow_downgrade=allow_downgrade
+            ),
+            None if no_image_check else wiring_targets.image_check(plain_http),
+        )  # fmt: skip
         if reviewed:
             reviewed.check_places(preparing.places(ready, state_namespace))
             if len(ready.targets) > 1:  # all of them, before the first is changed

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bundler.cli.output import FORMAT, Format
+from bundler.deploy.limits import FOREVER, Limits
 from bundler.errors import UsageError
 from bundler.model import duration
 
 MAX_REASON = 1000
+_PATIENCE = ("image", "crash", "restarts", "refused")
 
 
 def _remember_format(value: Format) -> Format:
@@ -31,6 +33,22 @@ def seconds(text: str | float) -> float:
         return duration.seconds(text)
     except duration.InvalidDuration as error:
         raise UsageError(str(error), hint="such as 90s, 10m or 1h30m") from error
+
+
+def limits(timeout: float | None, stall: float | None, patience: str) -> Limits:
+    """How long to wait. Raises UsageError where `patience` is not such as its metavar shows."""
+    found: dict[str, Any] = {}
+    for part in filter(None, patience.split(",")):
+        name, _, value = part.strip().partition("=")
+        if name not in _PATIENCE or (name == "restarts" and not value.isdecimal()):
+            raise UsageError(
+                f"{part!r} is no patience",
+                hint=f"there are {', '.join(_PATIENCE)}, as in image=2m,restarts=5",
+            )
+        found[name] = int(value) if name == "restarts" else seconds(value)
+    if timeout is not None:
+        found["timeout"] = timeout
+    return Limits(stall=stall or FOREVER, **found)
 
 
 def one_line(reason: str) -> str:
@@ -226,6 +244,27 @@ Timeout = Annotated[
         metavar="DURATION",
         help="How long to wait until everything is ready, as in 90s or 10m.",
         show_default="the environment's, or 10m",
+    ),
+]
+StallTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--stall-timeout",
+        envvar="BUNDLER_STALL_TIMEOUT",
+        parser=seconds,
+        metavar="DURATION",
+        help="Stop waiting when nothing has moved for so long, as in 4m.",
+        show_default="off",
+    ),
+]
+Patience = Annotated[
+    str,
+    typer.Option(
+        "--patience",
+        envvar="BUNDLER_PATIENCE",
+        metavar="image=30s,crash=60s,restarts=3,refused=10s",
+        help="How long pods may look bad until they have failed for good.",
+        show_default=False,
     ),
 ]
 LockTimeout = Annotated[

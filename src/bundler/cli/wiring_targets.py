@@ -16,10 +16,10 @@ from bundler.model.reference import ArtifactReference
 
 if TYPE_CHECKING:
     from bundler.adapters.cluster.connection import KubernetesConnection
+    from bundler.deploy.limits import Limits
     from bundler.deploy.policy import Policy
     from bundler.deploy.progress import OnProgress
     from bundler.deploy.result import Runner
-    from bundler.deploy.rollout import Limits
     from bundler.model.changeset import Plan
     from bundler.model.finding import Finding
     from bundler.model.revision import TargetState

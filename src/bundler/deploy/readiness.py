@@ -1,8 +1,9 @@
 """Whether an object is ready, by what its own status says.
 
-The rules are those of kstatus (sigs.k8s.io/cli-utils/pkg/kstatus), with one difference: a Job is
-ready when it has completed, because what follows needs its work. Why a workload's pods fail is told
-by `rollout`.
+The rules are those of kstatus (sigs.k8s.io/cli-utils/pkg/kstatus), with these differences: a Job is
+ready when it has completed, because what follows needs its work; a paused Deployment is ready, as
+nothing more will happen; a Pod that failed and a claim whose volume is lost are failures; an
+APIService is ready when it is available. How long pods may look bad is judged by `rollout`.
 """
 
 from __future__ import annotations
@@ -56,9 +57,13 @@ def readiness(obj: KubernetesObject) -> Readiness:
     metadata, status = obj["metadata"], _mapping(obj.get("status"))
     if metadata.get("deletionTimestamp"):
         return InProgress("is being deleted")
-    observed = status.get("observedGeneration")
-    if observed is not None and observed < metadata.get("generation", 0):
+    observed, generation = status.get("observedGeneration"), metadata.get("generation")
+    if observed is not None and generation is not None and observed != generation:
         return InProgress("its change was not noticed yet")
+    if is_true(status, "Reconciling"):
+        return InProgress(told(condition(status, "Reconciling")))
+    if is_true(status, "Stalled"):
+        return Failed(told(condition(status, "Stalled")))
     ref = ObjectRef.of(obj)
     rule = _RULES.get((ref.group, ref.kind), _by_conditions)
     return rule(_mapping(obj.get("spec")), status)
@@ -93,11 +98,7 @@ def _count(status: Mapping[str, Any], key: str, default: int = 0) -> int:
 
 
 def _by_conditions(_: Mapping[str, Any], status: Mapping[str, Any]) -> Readiness:
-    """The standard conditions, as custom resources have them."""
-    if is_true(status, "Stalled"):
-        return Failed(told(condition(status, "Stalled")))
-    if is_true(status, "Reconciling"):
-        return InProgress(told(condition(status, "Reconciling")))
+    """The condition that many custom resources have."""
     ready = condition(status, "Ready")
     if ready and ready.get("status") != "True":
         return InProgress(told(ready))
@@ -113,7 +114,7 @@ def _deployment(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Readiness
     if spec.get("paused"):
         return Ready("paused")
     problem = _rolling_out(spec, status)
-    if not problem and "progressDeadlineSeconds" in spec:
+    if not problem and spec.get("progressDeadlineSeconds", _NO_DEADLINE) != _NO_DEADLINE:
         is_over = progressing.get("reason") == "NewReplicaSetAvailable"
         problem = "" if is_over else "its new ReplicaSet is not available"
     if not problem and not is_true(status, "Available"):
@@ -145,19 +146,17 @@ def _stateful_set(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Readine
     if _count(status, "replicas") != wanted or ready < wanted:
         return InProgress(f"{ready} of {wanted} replicas are ready")
     partition = _count(_mapping(strategy.get("rollingUpdate")), "partition")
-    if partition:
-        to_update = max(wanted - partition, 0)
-        done = updated >= to_update
-        return Ready() if done else InProgress(f"{updated} of {to_update} replicas are updated")
-    if status.get("currentRevision") != status.get("updateRevision"):
-        return InProgress(f"{updated} of {wanted} replicas are updated")
+    to_update = max(wanted - partition, 0)
+    is_mixed = status.get("currentRevision") != status.get("updateRevision")
+    if updated < to_update or (not partition and is_mixed):
+        return InProgress(f"{updated} of {to_update} replicas are updated")
     return Ready()
 
 
 def _daemon_set(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Readiness:
     if _mapping(spec.get("updateStrategy")).get("type") == "OnDelete":
         return Ready("updates when its pods are deleted")
-    if "observedGeneration" not in status:
+    if "observedGeneration" not in status or "desiredNumberScheduled" not in status:
         return InProgress("its controller has not seen it yet")
     wanted = _count(status, "desiredNumberScheduled")
     for key, word in (
@@ -195,7 +194,8 @@ def _job(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Readiness:
         return Failed(told(condition(status, "Failed")))
     if spec.get("suspend"):
         return Ready("suspended")
-    done, wanted = _count(status, "succeeded"), _count(spec, "completions", 1)
+    done = _count(status, "succeeded")
+    wanted = _count(spec, "completions", _count(spec, "parallelism", 1))
     return InProgress(f"{done} of {wanted} completions")
 
 
@@ -209,7 +209,10 @@ def _definition(_: Mapping[str, Any], status: Mapping[str, Any]) -> Readiness:
     names = condition(status, "NamesAccepted")
     if names.get("status") == "False":
         return Failed(told(names))
-    return Ready() if is_true(status, "Established") else InProgress("is not established")
+    established = condition(status, "Established")
+    if established.get("status") == "False" and established.get("reason") != "Installing":
+        return Failed(told(established))
+    return Ready() if established.get("status") == "True" else InProgress("is not established")
 
 
 def _service(spec: Mapping[str, Any], _: Mapping[str, Any]) -> Readiness:
@@ -229,6 +232,8 @@ def _api_service(_: Mapping[str, Any], status: Mapping[str, Any]) -> Readiness:
     return InProgress(told(condition(status, "Available")) or "is not available")
 
 
+_NO_DEADLINE = 2**31 - 1
+"""With this many seconds a Deployment's controller does not tell of progress."""
 _RULES: Mapping[tuple[str, str], Callable[[Mapping[str, Any], Mapping[str, Any]], Readiness]] = {
     ("", "PersistentVolumeClaim"): _claim,
     ("", "Pod"): _pod,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bundler.deploy.events import OnEvent
+from bundler.deploy.limits import Limits
 from bundler.deploy.policy import Policy
 from bundler.deploy.progress import OnProgress
-from bundler.deploy.rollout import Limits
 from bundler.errors import BundlerError
 from bundler.model.changeset import Change, ChangeSet, Plan
 from bundler.model.objects import ObjectRef

@@ -6,116 +6,28 @@ Only pods of the workload's present revision count: a former one that crashes is
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
+from bundler.deploy.limits import FOREVER, Limits
+from bundler.deploy.pods import (
+    Container,
+    Trouble,
+    containers,
+    crash_words,
+    pod_troubles,
+)
 from bundler.deploy.readiness import condition, is_true, told
-from bundler.model.objects import FIELD_MANAGER, KubernetesObject, ObjectRef
+from bundler.deploy.surroundings import (
+    Surroundings,
+    applied_at,
+    event_time,
+    event_words,
+    is_ready,
+    made_at,
+)
+from bundler.model.objects import KubernetesObject, ObjectRef
 
-_PULLING = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"})
-_REVISION = "deployment.kubernetes.io/revision"
-_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How long a workload may look bad, in seconds, until it counts as failed for good."""
-
-    timeout: float = 600.0
-    """For everything together."""
-    image: float = 30.0
-    """An image that cannot be pulled."""
-    restarts: int = 3
-    crash: float = 60.0
-    """Nothing ready, where a container restarted `restarts` times."""
-    refused: float = 10.0
-    """Pods that admission or a quota refuses; a new namespace lacks its account for a moment."""
-
-
-class Trouble(NamedTuple):
-    """Something that is wrong now; it has failed for good when `sort` lasts for `patience`."""
-
-    sort: str
-    message: str
-    patience: float = float("inf")
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """Pods, ReplicaSets and warnings as they were observed last, by the UID they belong to."""
-
-    owned: Mapping[str, tuple[KubernetesObject, ...]] = field(default_factory=dict)
-    """UID of an owner → its pods and ReplicaSets."""
-    warnings: Mapping[str, tuple[KubernetesObject, ...]] = field(default_factory=dict)
-    """UID of an object → warning events about it, oldest first."""
-
-    @classmethod
-    def of(cls, objects: Mapping[ObjectRef, KubernetesObject]) -> Surroundings:
-        owned: dict[str, list[KubernetesObject]] = {}
-        warnings: dict[str, list[KubernetesObject]] = {}
-        for ref, obj in objects.items():
-            if ref.kind == "Event":
-                about = obj.get("involvedObject") or obj.get("regarding") or {}
-                warnings.setdefault(str(about.get("uid")), []).append(obj)
-            else:
-                for owner in obj["metadata"].get("ownerReferences") or ():
-                    owned.setdefault(str(owner.get("uid")), []).append(obj)
-        return cls(
-            {uid: tuple(found) for uid, found in owned.items()},
-            {uid: tuple(sorted(found, key=event_time)) for uid, found in warnings.items()},
-        )
-
-    def of_kind(self, owner: KubernetesObject, kind: str) -> tuple[KubernetesObject, ...]:
-        found = self.owned.get(_uid(owner), ())
-        return tuple(obj for obj in found if obj.get("kind") == kind)
-
-    def last_warning(self, obj: KubernetesObject) -> str:
-        """The newest warning about an object, in words; empty where there is none."""
-        found = self.warnings.get(_uid(obj), ())
-        return f"event {event_words(found[-1])}" if found else ""
-
-
-def event_time(event: KubernetesObject) -> str:
-    """When an event happened last, to the second, so that times compare as text."""
-    series = event.get("series") or {}
-    times = (
-        event.get("lastTimestamp"),
-        event.get("deprecatedLastTimestamp"),
-        series.get("lastObservedTime"),
-        event.get("eventTime"),
-        event["metadata"].get("creationTimestamp"),
-    )
-    return max(str(time)[:19] for time in times if time) if any(times) else ""
-
-
-def event_words(event: KubernetesObject) -> str:
-    return f"{event.get('reason')}: {event.get('message') or event.get('note') or ''}"
-
-
-def new_pods(workload: KubernetesObject, around: Surroundings) -> tuple[KubernetesObject, ...]:
-    """The pods of a workload's present revision."""
-    kind, metadata = workload.get("kind"), workload["metadata"]
-    if kind == "Pod":
-        return (workload,)
-    if kind == "Deployment":
-        revision = (metadata.get("annotations") or {}).get(_REVISION)
-        return tuple(
-            pod
-            for replica_set in around.of_kind(workload, "ReplicaSet")
-            if (replica_set["metadata"].get("annotations") or {}).get(_REVISION) == revision
-            for pod in around.of_kind(replica_set, "Pod")
-        )
-    pods = around.of_kind(workload, "Pod")
-    label, value = "", None
-    if kind == "StatefulSet":
-        label = "controller-revision-hash"
-        value = (workload.get("status") or {}).get("updateRevision")
-    elif kind == "DaemonSet":
-        label = "pod-template-generation"
-        value = (metadata.get("annotations") or {}).get(_TEMPLATE_GENERATION)
-    if not value:
-        return pods
-    return tuple(pod for pod in pods if (pod["metadata"].get("labels") or {}).get(label) == value)
+Pods = tuple[KubernetesObject, ...]
 
 
 def troubles(workload: KubernetesObject, around: Surroundings, limits: Limits) -> Iterator[Trouble]:
@@ -125,105 +37,105 @@ def troubles(workload: KubernetesObject, around: Surroundings, limits: Limits) -
         "observedGeneration" in status
     ):
         return  # its pods are those of its former generation
-    pods = new_pods(workload, around)
-    for pod in pods:
-        for name, container in _containers(pod):
-            yield from _pulling(_place(pod, name), container, around.last_warning(pod), limits)
-    yield from _crashing(pods, around, limits)
+    pods = around.new_pods(workload)
+    yield from _crashing(workload, pods, around, limits)
+    of_pods = [each for pod in pods for each in pod_troubles(pod, around, limits)]
+    yield from sorted(of_pods, key=lambda trouble: trouble.patience)
     yield from _refused(workload, pods, around, limits)
-    for pod in pods:
-        scheduled = condition(pod.get("status") or {}, "PodScheduled")
-        if scheduled.get("status") == "False":
-            yield Trouble("unscheduled", f"{ObjectRef.of(pod)}: {told(scheduled)}")
-        elif not _is_ready(pod) and (warning := around.last_warning(pod)):
-            yield Trouble("warning", f"{ObjectRef.of(pod)}: {warning}")
+    yield from _blocked(workload, around, limits)
+    if is_former_verdict(workload):
+        yield Trouble("deadline", told(condition(status, "Progressing")), limits.refused)
 
 
-def _pulling(
-    place: str, container: Mapping[str, Any], warning: str, limits: Limits
-) -> Iterator[Trouble]:
-    waiting = (container.get("state") or {}).get("waiting") or {}
-    reason = waiting.get("reason")
-    words = "; ".join(part for part in (f"{place}: {told(waiting)}", warning) if part)
-    if reason == "InvalidImageName":
-        yield Trouble("image-name", words, 0.0)
-    elif reason in _PULLING:
-        yield Trouble("image", words, limits.image)
-    elif reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
-        yield Trouble("container", words)
+def is_former_verdict(workload: KubernetesObject) -> bool:
+    """Whether a Deployment's exceeded deadline may be that of its former rollout.
+
+    Going back to a ReplicaSet that is there still, its controller first says so once more.
+    """
+    progressing = condition(workload.get("status") or {}, "Progressing")
+    told_at = str(progressing.get("lastUpdateTime") or "")[:19]
+    return progressing.get("reason") == "ProgressDeadlineExceeded" and (
+        bool(told_at) and told_at <= applied_at(workload)
+    )
+
+
+def stage(workload: KubernetesObject, around: Surroundings) -> tuple[Any, ...]:
+    """How far a workload's pods are, whichever they are."""
+    return tuple(sorted(_stage(pod) for pod in around.new_pods(workload)))
+
+
+def _stage(pod: KubernetesObject) -> tuple[str, int, int]:
+    status = pod.get("status") or {}
+    found = list(containers(pod))
+    started = sum(bool(each.status.get("started")) for each in found)
+    return str(status.get("phase")), started, sum(bool(each.status.get("ready")) for each in found)
 
 
 def _crashing(
-    pods: tuple[KubernetesObject, ...], around: Surroundings, limits: Limits
+    workload: KubernetesObject, pods: Pods, around: Surroundings, limits: Limits
 ) -> Iterator[Trouble]:
-    """Crashes count only while nothing is ready: one bad pod of many may recover."""
-    if any(_is_ready(pod) for pod in pods):
+    """Crashes count only while nothing is ready: one bad pod of many may recover.
+
+    A Job has its own limit of them.
+    """
+    if any(is_ready(pod) for pod in pods):
         return
     yield Trouble("nothing-ready", "")
-    for pod in pods:
-        for name, container in _containers(pod):
-            restarts = int(container.get("restartCount") or 0)
-            if restarts >= limits.restarts:
-                last = (container.get("lastState") or {}).get("terminated") or {}
-                waiting = (container.get("state") or {}).get("waiting") or {}
-                words = (
-                    f"{_place(pod, name)}: restarted {restarts} times",
-                    f"exit code {last['exitCode']}" if "exitCode" in last else "",
-                    told(waiting),
-                    around.last_warning(pod),
-                )
-                yield Trouble(
-                    "nothing-ready", "; ".join(part for part in words if part), limits.crash
-                )
+    patience = FOREVER if workload.get("kind") == "Job" else limits.crash
+    for container in _looping(pods, limits):
+        yield Trouble("nothing-ready", crash_words(container, around), patience, container.log)
+
+
+def _looping(pods: Pods, limits: Limits) -> list[Container]:
+    found = [
+        each
+        for pod in pods
+        for each in containers(pod)
+        if each.restarts >= limits.restarts and not each.status.get("ready")
+    ]
+    return sorted(found, key=lambda container: -container.restarts)
 
 
 def _refused(
-    workload: KubernetesObject,
-    pods: tuple[KubernetesObject, ...],
-    around: Surroundings,
-    limits: Limits,
+    workload: KubernetesObject, pods: Pods, around: Surroundings, limits: Limits
 ) -> Iterator[Trouble]:
-    """Pods that could not be made. A Deployment says so itself; of others there are events."""
-    status = workload.get("status") or {}
+    """Pods that could not be made, as who makes them says: by a condition, or by events."""
+    maker = workload
+    if workload.get("kind") == "Deployment":
+        maker = around.new_replica_set(workload) or workload
+    # Where a quota has room for a few at a time, each that gets ready makes room for another.
+    is_moving = bool(around.former_pods(workload)) and any(not is_ready(pod) for pod in pods)
+    sort, patience = f"refused {len(pods)}", FOREVER if is_moving else limits.refused
+    status: Mapping[str, Any] = maker.get("status") or {}
     if is_true(status, "ReplicaFailure"):
-        yield Trouble("refused", told(condition(status, "ReplicaFailure")), limits.refused)
+        words = told(condition(status, "ReplicaFailure"))
+        yield Trouble(sort, f"{ObjectRef.of(maker)}: {words}", patience)
         return
-    times = (pod["metadata"].get("creationTimestamp") for pod in pods)
-    made = max((str(time)[:19] for time in times if time), default="")
-    for event in reversed(around.warnings.get(_uid(workload), ())):
-        if event.get("reason") == "FailedCreate" and event_time(event) > max(
-            made, applied_at(workload)
-        ):
-            yield Trouble("refused", f"event {event_words(event)}", limits.refused)
+    since = max([applied_at(workload), *map(made_at, pods)])
+    for event in reversed(around.warnings(maker)):
+        if event.get("reason") == "FailedCreate" and event_time(event) > since:
+            yield Trouble(sort, f"{ObjectRef.of(maker)}: event {event_words(event)}", patience)
             return
 
 
-def applied_at(obj: KubernetesObject) -> str:
-    """When we changed an object last, by the server's clock; older events are about the past."""
-    times = [
-        str(entry.get("time"))[:19]
-        for entry in obj["metadata"].get("managedFields") or ()
-        if entry.get("manager") == FIELD_MANAGER and entry.get("time")
-    ]
-    return max(times, default="")
+def _blocked(workload: KubernetesObject, around: Surroundings, limits: Limits) -> Iterator[Trouble]:
+    """A pod of the former revision that keeps a StatefulSet from being updated.
 
-
-def _containers(pod: KubernetesObject) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Name and status of a pod's containers."""
-    status = pod.get("status") or {}
-    for key in ("initContainerStatuses", "containerStatuses"):
-        for each in status.get(key) or ():
-            yield str(each.get("name")), each
-
-
-def _is_ready(pod: KubernetesObject) -> bool:
-    status = pod.get("status") or {}
-    return status.get("phase") == "Succeeded" or is_true(status, "Ready")
-
-
-def _place(pod: KubernetesObject, container: str) -> str:
-    return f"{ObjectRef.of(pod)}, container {container}"
-
-
-def _uid(obj: KubernetesObject) -> str:
-    return str(obj["metadata"].get("uid"))
+    One after the other, each has to be ready before the next is replaced; Kubernetes never
+    replaces a broken one by itself (kubernetes/kubernetes#67250).
+    """
+    spec = workload.get("spec") or {}
+    if workload.get("kind") != "StatefulSet" or spec.get("podManagementPolicy") == "Parallel":
+        return
+    for pod in around.former_pods(workload):
+        if is_ready(pod) or pod["metadata"].get("deletionTimestamp"):
+            continue
+        causes = [
+            Trouble("crash", crash_words(container, around), limits.crash, container.log)
+            for container in _looping((pod,), limits)
+        ]
+        causes += pod_troubles(pod, around, limits)
+        for cause in causes or [Trouble("unready", str(ObjectRef.of(pod)))]:
+            words = f"its update waits for a pod of the former revision: {cause.message}"
+            advice = f"; kubectl delete pod {pod['metadata']['name']} lets it go on"
+            yield Trouble(f"blocked {cause.sort}", words + advice, cause.patience, cause.log)

@@ -16,7 +16,7 @@ from bundler.deploy.plan import Wanted, job_digest
 from bundler.deploy.progress import Progress
 from bundler.deploy.readiness import is_true
 from bundler.deploy.result import ResultStatus, Runner, TargetResult
-from bundler.deploy.wait import wait, wave_subjects
+from bundler.deploy.wait import failing_before, is_ready_already, wait, wave_subjects
 from bundler.errors import BundlerError, Refused, UsageError
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.changeset import Change, ChangeSet, Plan, Wave
@@ -93,7 +93,8 @@ class Run:
         current = replace(cast("Revision", state.latest), cluster=cluster_of(self._to))
         try:
             for wave in plan.waves:
-                self._ready(plan, wave)
+                if not is_ready_already(plan, wave_subjects(plan, wave)):
+                    self._ready(plan, wave)
         except BundlerError as error:
             return self._result("failed", plan.changes, revision=current, error=error)
         current = record.checked(self._to, current, self._runner.clock())
@@ -138,14 +139,16 @@ class Run:
         watcher = self._to.watcher
         if watcher is None or wave.name == DELETIONS:
             return {}
+        subjects = wave_subjects(plan, wave)
         return wait(
             watcher,
-            wave_subjects(plan, wave),
+            subjects,
             wave=wave.name,
             limits=self._runner.limits,
             deadline=self._began + self._runner.limits.timeout,
             monotonic=self._runner.monotonic,
             on_progress=self._runner.on_progress,
+            before=failing_before(plan, subjects),
         )
 
     def settle(self, plan: Plan) -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from bundler.deploy.progress import OnProgress, Progress
-from bundler.deploy.readiness import NEVER_WAITED_FOR, Failed, InProgress, Readiness, Ready
-from bundler.deploy.readiness import readiness as by_status
-from bundler.deploy.rollout import Limits, Surroundings, troubles
+from bundler.deploy.limits import Limits
+from bundler.deploy.pods import Log
+from bundler.deploy.progress import LOG, READY, STILL, WAITING, OnProgress, Progress
+from bundler.deploy.readiness import NEVER_WAITED_FOR, Ready, readiness
+from bundler.deploy.view import View
 from bundler.errors import NotReady
 from bundler.model.changeset import Change, Plan, Wave
 from bundler.model.finding import Finding
 from bundler.model.objects import KubernetesObject, ObjectRef, pod_spec
-from bundler.ports import ObjectWatcher, Observation
+from bundler.ports import LogReader, ObjectWatcher
 
 _CLAIM = ("", "PersistentVolumeClaim")
 _TICK = 1.0
+_HEARTBEAT = 30.0
+"""After so many silent seconds it is told what is waited for."""
+_LOGS, _LINES = 3, 10
+"""So many containers' logs are shown, and so many last lines of each."""
 
 
 def wave_subjects(plan: Plan, wave: Wave) -> frozenset[ObjectRef]:
@@ -65,78 +70,16 @@ def _claims_of(change: Change) -> Iterator[ObjectRef]:
             yield ObjectRef(*_CLAIM, change.ref.namespace, name)
 
 
-class _View:
-    """The objects waited for and what surrounds them, as they were observed last."""
+def failing_before(plan: Plan, refs: Collection[ObjectRef]) -> Mapping[ObjectRef, str]:
+    """Those that were not ready before anything was changed, with what they said then."""
+    states = {c.ref: readiness(c.live) for c in plan.changes if c.ref in refs and c.live}
+    return {ref: state.message for ref, state in states.items() if not isinstance(state, Ready)}
 
-    def __init__(self, refs: Collection[ObjectRef], limits: Limits) -> None:
-        self._refs = frozenset(refs)
-        self._limits = limits
-        self.objects: dict[ObjectRef, KubernetesObject] = {}
-        self._around: dict[ObjectRef, KubernetesObject] = {}
-        self._since: dict[tuple[ObjectRef, str], float] = {}
-        """When a trouble was first seen that is still there."""
-        self.states: dict[ObjectRef, Readiness] = dict.fromkeys(
-            self._refs, InProgress("was not observed yet")
-        )
-        self.waiting = set(self._refs)
-        """Those that are not ready."""
 
-    @property
-    def failed(self) -> Mapping[ObjectRef, str]:
-        return {
-            ref: state.message for ref, state in self.states.items() if isinstance(state, Failed)
-        }
-
-    def see(self, observation: Observation) -> None:
-        ref, obj = observation
-        if ref in self._refs:
-            self._see_subject(ref, obj)
-        if ref.kind in ("Pod", "ReplicaSet", "Event"):
-            if obj is None:
-                self._around.pop(ref, None)
-            else:
-                self._around[ref] = obj
-
-    def _see_subject(self, ref: ObjectRef, obj: KubernetesObject | None) -> None:
-        if obj is not None:
-            self.objects[ref] = obj
-            self._set(ref, by_status(obj))
-        elif not (ref.kind == "Job" and isinstance(self.states[ref], Ready)):
-            # A completed Job is removed when its time to live is over: that is no loss.
-            self.objects.pop(ref, None)
-            self._set(ref, InProgress("is not there"))
-
-    def _set(self, ref: ObjectRef, state: Readiness) -> None:
-        self.states[ref] = state
-        if isinstance(state, Ready):
-            self.waiting.discard(ref)
-        else:
-            self.waiting.add(ref)
-
-    def judge(self, now: float) -> None:
-        """Let what has been wrong for too long fail for good."""
-        around = Surroundings.of(self._around)
-        present: set[tuple[ObjectRef, str]] = set()
-        for ref in self.waiting:
-            obj = self.objects.get(ref)
-            for trouble in troubles(obj, around, self._limits) if obj else ():
-                key = (ref, trouble.sort)
-                present.add(key)
-                since = self._since.setdefault(key, now)
-                if now - since >= trouble.patience and not isinstance(self.states[ref], Failed):
-                    self._set(ref, Failed(trouble.message))
-        self._since = {key: since for key, since in self._since.items() if key in present}
-
-    def explain(self, ref: ObjectRef) -> str:
-        """Why an object is not ready, with its pod and the event where there are such."""
-        state, obj = self.states[ref], self.objects.get(ref)
-        around = Surroundings.of(self._around)
-        causes = troubles(obj, around, self._limits) if obj else ()
-        cause = next((each.message for each in causes if each.message), "")
-        if not cause and obj:
-            cause = around.last_warning(obj)
-        words = state.message if isinstance(state, Failed | InProgress) else ""
-        return f"{words}; {cause}" if cause and cause not in words else words
+def is_ready_already(plan: Plan, refs: Collection[ObjectRef]) -> bool:
+    """Whether all were ready when the plan was made."""
+    states = [readiness(c.live) for c in plan.changes if c.ref in refs and c.live]
+    return len(states) == len(refs) and all(isinstance(state, Ready) for state in states)
 
 
 def wait(
@@ -148,59 +91,94 @@ def wait(
     deadline: float,
     monotonic: Callable[[], float],
     on_progress: OnProgress,
+    before: Mapping[ObjectRef, str] | None = None,
 ) -> Mapping[ObjectRef, KubernetesObject]:
-    """All of them when all are ready. Raises NotReady naming what is not, its pod and the event."""
+    """All of them when all are ready. Raises NotReady naming what is not, its pod and the event.
+
+    `before` is what `failing_before` found.
+    """
     if not refs:
         return {}
-    view = _View(refs, limits)
-    stream = watcher.watch(refs, max(deadline - monotonic(), _TICK))
-    judged = monotonic()
+    start = monotonic()
+    view = View(refs, limits, before or {}, start)
+    voice = _Voice(wave, monotonic, on_progress)
+    stream = watcher.watch(refs, max(deadline - start, _TICK))
+    judged = start
     try:
         for observation in stream:
-            if observation is not None:
-                _note(view, observation, wave, on_progress)
+            if observation is not None and view.see(observation):
+                voice.tell(view, observation.ref)
             if not view.waiting:
                 return view.objects
             now = monotonic()
             if now - judged < _TICK and observation is not None:
                 continue
-            view.judge(now)  # about once a second: by then pods and events were seen too
+            # About once a second: by then pods and events were seen too.
+            voice.tell_troubles(view, view.judge(now))
             judged = now
-            if view.failed or now >= deadline:
+            if view.failed or now >= deadline or now - view.moved_at >= limits.stall:
                 break
     finally:
         close = getattr(stream, "close", None)
         if close is not None:
             close()
-    raise _not_ready(view, limits)
+    raise _not_ready(view, watcher, voice, limits, is_over=monotonic() >= deadline)
 
 
-def _note(view: _View, observation: Observation, wave: str, on_progress: OnProgress) -> None:
-    before = view.states.get(observation.ref)
-    view.see(observation)
-    after = view.states.get(observation.ref)
-    if after is not None and after != before:
-        word = "ready" if isinstance(after, Ready) else "waiting"
-        on_progress(Progress(wave, word, observation.ref, after.message))
+class _Voice:
+    """Tells whoever looks on what changes, and from time to time that nothing does."""
+
+    def __init__(self, wave: str, monotonic: Callable[[], float], on_progress: OnProgress) -> None:
+        self._wave = wave
+        self._monotonic = monotonic
+        self._on_progress = on_progress
+        self._spoke_at = monotonic()
+
+    def say(self, word: str, ref: ObjectRef, message: str) -> None:
+        self._spoke_at = self._monotonic()
+        self._on_progress(Progress(self._wave, word, ref, message))
+
+    def tell(self, view: View, ref: ObjectRef) -> None:
+        state = view.states[ref]
+        self.say(READY if isinstance(state, Ready) else WAITING, ref, state.message)
+
+    def tell_troubles(self, view: View, found: Iterable[tuple[ObjectRef, str]]) -> None:
+        for ref, message in found:
+            self.say(WAITING, ref, message)
+        if view.waiting and self._monotonic() - self._spoke_at >= _HEARTBEAT:
+            first, *others = sorted(view.waiting)
+            more = f"; and for {len(others)} more" if others else ""
+            self.say(STILL, first, view.cause(first).message + more)
 
 
-def _not_ready(view: _View, limits: Limits) -> NotReady:
-    failed = sorted(view.failed)
+def _not_ready(
+    view: View, watcher: LogReader, voice: _Voice, limits: Limits, *, is_over: bool
+) -> NotReady:
+    failed = view.failed
     named = failed or sorted(view.waiting)
-    findings = [
-        Finding("not-ready" if not failed else "failed", view.explain(ref), object=str(ref))
-        for ref in named
-    ]
+    causes = {ref: view.cause(ref) for ref in named}
+    _show_logs(watcher, voice, [cause.log for cause in causes.values() if cause.log])
+    rule = "failed" if failed else "not-ready"
+    findings = [Finding(rule, cause.message, object=str(ref)) for ref, cause in causes.items()]
     first = f"{named[0]}: {findings[0].message}" if named else "the target says no more"
     if failed:
-        return NotReady(f"{first}", findings=findings, hint=_hint(named[0]))
-    count = len(named)
+        return NotReady(first, findings=findings, hint=_hint(named[0]))
+    many = f"{len(named)} object{'s are' if len(named) > 1 else ' is'} not ready"
+    if is_over:
+        many, hint = f"{many} after {limits.timeout:g} s", "give it more time with --timeout"
+    else:
+        many = f"{many}, and nothing has moved for {limits.stall:g} s"
+        hint = "give it more time with --stall-timeout"
     return NotReady(
-        f"{count} object{'s are' if count > 1 else ' is'} not ready after {limits.timeout:g} s: "
-        f"{first}",
-        findings=findings,
-        hint="give it more time with --timeout, or look at the named objects",
+        f"{many}: {first}", findings=findings, hint=f"{hint}, or look at the named objects"
     )
+
+
+def _show_logs(watcher: LogReader, voice: _Voice, logs: list[Log]) -> None:
+    for log in list(dict.fromkeys(logs))[:_LOGS]:
+        lines = watcher.last_lines(log.pod, log.container, _LINES, previous=log.previous)
+        for line in lines:
+            voice.say(LOG, log.pod, f"{log.container}: {line}")
 
 
 def _hint(ref: ObjectRef) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -78,7 +78,18 @@ class PermissionReader(Protocol):
         ...
 
 
-class ObjectWatcher(Protocol):
+class LogReader(Protocol):
+    def last_lines(
+        self, pod: ObjectRef, container: str, count: int, *, previous: bool
+    ) -> Sequence[str]:
+        """What a container wrote last, `previous` in the run before its last restart.
+
+        Nothing where there is no log, or none for us: never raises.
+        """
+        ...
+
+
+class ObjectWatcher(LogReader, Protocol):
     def watch(self, refs: Collection[ObjectRef], seconds: float) -> Iterator[Observation | None]:
         """What the target says of these objects: as they are now, then every change.
 

@@ -67,6 +67,16 @@ TWO: Object = {"replicas": 2, "progressDeadlineSeconds": 600}
 READY = {
     "deployment": seen("Deployment", TWO, ROLLED_OUT),
     "deployment without deadline": seen("Deployment", {"replicas": 2}, ROLLED_OUT),
+    "deployment with the deadline that stands for none": seen(
+        "Deployment",
+        TWO | {"progressDeadlineSeconds": 2**31 - 1},
+        ROLLED_OUT | {"conditions": true("Available")},
+    ),
+    "deployment without replicas": seen(
+        "Deployment",
+        TWO | {"replicas": 0},
+        {"observedGeneration": 2, "conditions": ROLLED_OUT["conditions"]},
+    ),
     "paused deployment": seen("Deployment", TWO | {"paused": True}, {"observedGeneration": 2}),
     "stateful set": seen("StatefulSet", {"replicas": 2}, SET_READY),
     "stateful set on delete": seen("StatefulSet", {"updateStrategy": {"type": "OnDelete"}}, {}),
@@ -101,6 +111,10 @@ IN_PROGRESS = {
     "deployment not done": seen("Deployment", TWO, ROLLED_OUT | {"conditions": true("Available")}),
     "stateful set not seen": seen("StatefulSet", {"replicas": 2}, {}),
     "stateful set starting": seen("StatefulSet", {"replicas": 2}, SET_READY | {"readyReplicas": 1}),
+    "stateful set with too few updated": seen(
+        "StatefulSet", {"replicas": 2}, SET_READY | {"updatedReplicas": 1}
+    ),
+    "stateful set that is to shrink": seen("StatefulSet", {"replicas": 1}, SET_READY),
     "stateful set updating": seen(
         "StatefulSet", {"replicas": 2}, SET_READY | {"updateRevision": "b"}
     ),
@@ -110,6 +124,7 @@ IN_PROGRESS = {
         SET_READY | {"updatedReplicas": 0, "updateRevision": "b"},
     ),
     "daemon set not seen": seen("DaemonSet", {}, {}),
+    "daemon set not counted": seen("DaemonSet", {}, {"observedGeneration": 2}),
     "daemon set starting": seen("DaemonSet", {}, DAEMONS_READY | {"numberReady": 2}),
     "replica set": seen("ReplicaSet", {"replicas": 3}, ROLLED_OUT),
     "job": seen("Job", {}, {"active": 1}),
@@ -118,11 +133,22 @@ IN_PROGRESS = {
     "pod without readiness": seen("Pod", {}, {"phase": "Running", "conditions": []}),
     "claim": seen("PersistentVolumeClaim", {}, {"phase": "Pending"}),
     "definition": seen("CustomResourceDefinition", {}, {}),
+    "definition that is installed": seen(
+        "CustomResourceDefinition",
+        {},
+        {"conditions": [condition("Established", "False", "Installing", "the initial names")]},
+    ),
     "balancer": seen("Service", {"type": "LoadBalancer"}, {}),
     "budget": seen("PodDisruptionBudget", {}, {}),
     "api service": seen("APIService", {}, {"conditions": []}),
     "custom resource": seen(
         "Color", {}, {"conditions": [condition("Ready", "Unknown", "Mixing", "still wet")]}
+    ),
+    "deployment of another generation": seen(
+        "Deployment", TWO, ROLLED_OUT | {"observedGeneration": 3}
+    ),
+    "stateful set that says it is reconciling": seen(
+        "StatefulSet", {"replicas": 2}, SET_READY | {"conditions": true("Reconciling")}
     ),
     "reconciling": seen("Color", {}, {"conditions": true("Reconciling", "Ready")}),
     "not observed": seen("Color", {}, {"observedGeneration": 1, "conditions": true("Ready")}),
@@ -135,6 +161,12 @@ FAILED = {
     "definition": seen(
         "CustomResourceDefinition", {}, {"conditions": [condition("NamesAccepted", "False")]}
     ),
+    "definition that is refused": seen(
+        "CustomResourceDefinition",
+        {},
+        {"conditions": [condition("Established", "False", "NotAccepted", "no")]},
+    ),
+    "stalled job": seen("Job", {}, {"active": 1, "conditions": true("Stalled")}),
     "stalled": seen("Color", {}, {"conditions": true("Stalled")}),
 }
 

@@ -142,6 +142,18 @@ class KubernetesConnection:
             _pause(attempt, response.headers.get("Retry-After", ""))
         return self._answer(response)
 
+    def text(self, path: str, *, query: Mapping[str, str], seconds: float) -> str:
+        """What is no JSON, such as a log, asked for once; empty where the server refuses it.
+
+        Raises as `request`.
+        """
+        timeout = urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds)
+        try:
+            response = self._send("GET", path, query, {"Accept": "*/*"}, None, timeout)
+        except HTTPError as error:
+            raise self._unreachable(error) from error
+        return response.data.decode(errors="replace") if response.status == 200 else ""
+
     @contextmanager
     def stream(self, path: str, query: Mapping[str, str]) -> Iterator[WatchStream]:
         """The events of a watch, on a connection of its own. Raises as `request`."""
@@ -248,6 +260,12 @@ class WatchStream:
     def refusal(self) -> Answer | None:
         """The server's answer where it is not a watch."""
         return None if self._response.status == 200 else self._parse(self._response)
+
+    @property
+    def retry_after(self) -> float:
+        """How many seconds the server asks us to stay away."""
+        asked = self._response.headers.get("Retry-After", "")
+        return float(asked) if asked.isdecimal() else 0.0
 
     def events(self) -> Iterator[Mapping[str, Any]]:
         """Until the stream ends or breaks; either way the watch can be resumed."""

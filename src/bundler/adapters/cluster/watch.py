@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bundler.adapters.cluster.connection import (
@@ -16,8 +16,9 @@ from bundler.adapters.cluster.connection import (
 )
 from bundler.adapters.cluster.discovery import Discovery, Resource
 from bundler.adapters.cluster.errors import refusal
+from bundler.adapters.cluster.logs import last_lines
 from bundler.adapters.cluster.objects import items, pages
-from bundler.errors import BundlerError, Unreachable
+from bundler.errors import BundlerError, PermissionRefused, Unreachable
 from bundler.model.objects import KubernetesObject, ObjectRef
 from bundler.ports import Observation
 
@@ -27,12 +28,25 @@ _GIVE_UP_SECONDS = 60.0
 """How long a server may be away before that is an error."""
 _BESIDES = (("", "Pod", ""), ("apps", "ReplicaSet", ""), ("", "Event", "type=Warning"))
 """What tells why a workload is not ready."""
+_POLL_SECONDS = 2.0
+_MAX_PAUSE = 10.0
+_JOIN_SECONDS = 5.0
+"""How long threads are waited for that are in the middle of a request; no harm is in them."""
 
-_Found = queue.SimpleQueue[Observation | BundlerError]
+_Found = queue.SimpleQueue[Observation | BundlerError | None]
+"""None stands for a first list that is complete."""
 
 
 class Gone(Exception):
     """A watch cannot go on from its resourceVersion."""
+
+
+class _Later(Exception):
+    """The server asks us to come back after some seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
 
 
 class _Subject(NamedTuple):
@@ -40,8 +54,10 @@ class _Subject(NamedTuple):
 
     resource: Resource
     namespace: str
-    wanted: frozenset[ObjectRef] | None
-    """Only these are observed; None for all."""
+    wanted: frozenset[ObjectRef] = frozenset()
+    """What is asked for by name; to be forbidden to see it is an error."""
+    is_besides: bool = False
+    """Whether all others are observed too."""
     field_selector: str = ""
 
     @property
@@ -50,7 +66,7 @@ class _Subject(NamedTuple):
 
 
 class KubernetesWatcher:
-    """Observes objects of one cluster."""
+    """Observes objects of one cluster; implements `bundler.ports.ObjectWatcher`."""
 
     def __init__(self, connection: KubernetesConnection, discovery: Discovery) -> None:
         self._connection = connection
@@ -59,23 +75,29 @@ class KubernetesWatcher:
     def watch(self, refs: Collection[ObjectRef], seconds: float) -> Iterator[Observation | None]:
         end = time.monotonic() + seconds
         found: _Found = queue.SimpleQueue()
-        subjects, unknown = self._subjects(refs)
+        subjects, besides, unknown = self._subjects(refs)
         for ref in unknown:
             found.put(Observation(ref, None))
-        watches = [_Watch(self._connection, subject, found) for subject in subjects]
+        first, later = (
+            [_Watch(self._connection, each, found) for each in part] for part in (subjects, besides)
+        )
         try:
-            for watch in watches:
+            for watch in first:
                 watch.start()
-            yield from _until(end, found)
+            yield from _until(end, found, first, later)
         finally:
-            for watch in watches:
-                watch.stop()
-            for watch in watches:
-                if watch.ident is not None:  # an interruption may come before it was started
-                    watch.join()
+            _end([*first, *later])
 
-    def _subjects(self, refs: Collection[ObjectRef]) -> tuple[list[_Subject], list[ObjectRef]]:
-        """The watches that the objects need, and the objects of kinds that are not served."""
+    def last_lines(
+        self, pod: ObjectRef, container: str, count: int, *, previous: bool
+    ) -> Sequence[str]:
+        return last_lines(self._connection, pod, container, count, previous=previous)
+
+    def _subjects(
+        self, refs: Collection[ObjectRef]
+    ) -> tuple[list[_Subject], list[_Subject], list[ObjectRef]]:
+        """The watches that the objects need, those that tell why they are not ready, and the
+        objects of kinds that are not served."""
         places: dict[tuple[Resource, str], set[ObjectRef]] = defaultdict(set)
         unknown = []
         for ref in refs:
@@ -84,22 +106,30 @@ class KubernetesWatcher:
                 unknown.append(ref)
             else:
                 places[resource, ref.namespace if resource.is_namespaced else ""].add(ref)
-        subjects = {}
-        for (resource, namespace), wanted in places.items():
-            names = [ref.name for ref in wanted]
-            selector = f"metadata.name={names[0]}" if len(names) == 1 else ""
-            subjects[resource, namespace] = _Subject(
-                resource, namespace, frozenset(wanted), selector
+        besides = {
+            (resource, namespace): _Subject(
+                resource, namespace, is_besides=True, field_selector=selector
             )
-        for namespace in {ref.namespace for ref in refs if ref.namespace}:
-            for group, kind, selector in _BESIDES:
-                if resource := self._discovery.find(group, kind):
-                    subjects[resource, namespace] = _Subject(resource, namespace, None, selector)
-        return list(subjects.values()), unknown
+            for namespace in sorted({ref.namespace for ref in refs if ref.namespace})
+            for group, kind, selector in _BESIDES
+            if (resource := self._discovery.find(group, kind))
+        }
+        subjects = []
+        for (resource, namespace), wanted in places.items():
+            is_besides = besides.pop((resource, namespace), None) is not None
+            names = [ref.name for ref in wanted]
+            is_single = len(names) == 1 and not is_besides
+            selector = f"metadata.name={names[0]}" if is_single else ""
+            subjects.append(_Subject(resource, namespace, frozenset(wanted), is_besides, selector))
+        return subjects, list(besides.values()), unknown
 
 
-def _until(end: float, found: _Found) -> Iterator[Observation | None]:
+def _until(
+    end: float, found: _Found, first: list[_Watch], later: list[_Watch]
+) -> Iterator[Observation | None]:
+    """What is found; `later` start when all else was seen once and the caller still goes on."""
     tick = time.monotonic() + _TICK
+    to_list = len(first)
     while (now := time.monotonic()) < end:
         if now >= tick:
             tick = now + _TICK
@@ -111,7 +141,22 @@ def _until(end: float, found: _Found) -> Iterator[Observation | None]:
             continue
         if isinstance(observation, BundlerError):
             raise observation
-        yield observation
+        if observation is not None:
+            yield observation
+            continue
+        to_list -= 1
+        if to_list == 0:
+            for watch in later:
+                watch.start()
+
+
+def _end(watches: list[_Watch]) -> None:
+    for watch in watches:
+        watch.stop()
+    give_up = time.monotonic() + _JOIN_SECONDS
+    for watch in watches:
+        if watch.ident is not None:  # an interruption may come before it was started
+            watch.join(max(0.0, give_up - time.monotonic()))
 
 
 class _Watch(threading.Thread):
@@ -124,7 +169,12 @@ class _Watch(threading.Thread):
         self._found = found
         self._stopped = threading.Event()
         self._stream: WatchStream | None = None
+        self._version: str | None = None
+        """What was seen last, to go on from; None asks for a list."""
         self._seen: set[ObjectRef] = set()
+        self._has_listed = False
+        self._may_watch = True
+        """Where a role allows to list and not to watch, lists are made again and again."""
 
     def stop(self) -> None:
         self._stopped.set()
@@ -132,30 +182,47 @@ class _Watch(threading.Thread):
             self._stream.stop()
 
     def run(self) -> None:
-        version: str | None = None
         reached_at, pause = time.monotonic(), 0.0
         while not self._stopped.wait(pause):
             try:
-                if version is None:
-                    version = self._list()
                 started = time.monotonic()
-                version = self._follow(version)
+                self._step()
                 reached_at = time.monotonic()
-                pause = 0.0 if reached_at - started > 1.0 else 0.5
+                if self._may_watch:
+                    pause = 0.0 if reached_at - started > 1.0 else _longer(pause)
+                else:
+                    pause = _POLL_SECONDS
             except Gone:
-                version, pause = None, 0.2
+                self._version, pause = None, _longer(pause)
+            except _Later as later:
+                pause = max(later.seconds, _longer(pause))
             except Unreachable as error:
                 if time.monotonic() - reached_at > _GIVE_UP_SECONDS:
                     self._found.put(error)
                     return
-                pause = 1.0
+                pause = max(1.0, _longer(pause))
             except BundlerError as error:
-                if self._subject.wanted is not None:  # what is besides may be forbidden
+                if self._subject.wanted:  # what is besides may be forbidden
                     self._found.put(error)
                 return
 
-    def _list(self) -> str:
-        """Observe all as it is now, and what is gone since the last list; the version of that."""
+    def _step(self) -> None:
+        """One list, if there is to be one, and one watch."""
+        try:
+            if self._version is None:
+                self._list()
+            if self._may_watch:
+                self._follow()
+            else:
+                self._version = None
+        except (KeyError, TypeError, AttributeError) as error:
+            raise Unreachable(
+                f"{self._connection.server} does not answer as a Kubernetes API server does",
+                hint="look at the server's address and at proxies on the way",
+            ) from error
+
+    def _list(self) -> None:
+        """Observe all as it is now, and what is gone since the last list."""
         subject = self._subject
         version = ""
         listed: set[ObjectRef] = set()
@@ -167,35 +234,42 @@ class _Watch(threading.Thread):
             for obj in items(answer, subject.resource):
                 listed.add(self._ref(obj))
                 self._observe(obj)
-        for ref in (self._seen | (subject.wanted or frozenset())) - listed:
+        for ref in (self._seen | subject.wanted) - listed:
             self._found.put(Observation(ref, None))
-        self._seen = listed
-        return version
+        self._seen, self._version = listed, version
+        if not self._has_listed:
+            self._has_listed = True
+            if subject.wanted:
+                self._found.put(None)
 
-    def _follow(self, version: str) -> str:
-        """Observe changes after a version until the stream ends; the version to go on from."""
+    def _follow(self) -> None:
+        """Observe changes after the version seen last, until the stream ends."""
         subject = self._subject
         query = {
             **subject.query,
             "watch": "true",
-            "resourceVersion": version,
+            "resourceVersion": self._version or "",
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(_WATCH_SECONDS),
         }
         with self._connection.stream(subject.resource.path(subject.namespace), query) as stream:
             self._stream = stream
             if self._stopped.is_set():
-                return version
-            if (refusal_answer := stream.refusal) is not None:
-                raise self._refused(refusal_answer)
+                return
+            if (refused := stream.refusal) is not None:
+                if refused.status == 429:
+                    raise _Later(stream.retry_after)
+                if isinstance(error := self._refused(refused), PermissionRefused):
+                    self._may_watch, self._version = False, None
+                    return
+                raise error
             for event in stream.events():
                 obj = event.get("object") or {}
                 if event.get("type") == "ERROR":
                     raise self._refused(Answer(int(obj.get("code") or 500), obj))
-                version = str(obj["metadata"]["resourceVersion"])
+                self._version = str(obj["metadata"]["resourceVersion"])
                 if event.get("type") != "BOOKMARK":
                     self._change(obj, is_gone=event.get("type") == "DELETED")
-        return version
 
     def _change(self, obj: Mapping[str, Any], *, is_gone: bool) -> None:
         ref = self._ref(obj)
@@ -213,7 +287,7 @@ class _Watch(threading.Thread):
             self._found.put(Observation(ref, obj))
 
     def _is_wanted(self, ref: ObjectRef) -> bool:
-        return self._subject.wanted is None or ref in self._subject.wanted
+        return self._subject.is_besides or ref in self._subject.wanted
 
     def _ref(self, obj: KubernetesObject) -> ObjectRef:
         metadata = obj["metadata"]
@@ -228,3 +302,7 @@ class _Watch(threading.Thread):
         subject = self._subject
         where = f" in namespace {subject.namespace}" if subject.namespace else ""
         return refusal(answer, f"watching {subject.resource.kind}{where}")
+
+
+def _longer(pause: float) -> float:
+    return min(max(0.2, 2 * pause), _MAX_PAUSE)
