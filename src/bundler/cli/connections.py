@@ -6,12 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from bundler.cli import wiring_targets
-from bundler.errors import NoConnection, UsageError
+from bundler.cli.wiring_targets import Installed
+from bundler.errors import BundlerError, NoConnection, UsageError
 from bundler.model.connection import Destination, TargetConnection
-from bundler.model.revision import TargetState
+from bundler.parallel import threads
 from bundler.ports import DeployTarget
+
+PARALLEL = 8
 
 
 @dataclass(frozen=True)
@@ -77,28 +81,61 @@ def connected(
         yield targets
 
 
-def states(
-    flags: ConnectionFlags, environment: str | None, target: str | None
-) -> list[tuple[str, str, str, TargetState]]:
-    """What was applied, by everything that the connections lead to. Raises NoConnection."""
+class Reached(NamedTuple):
+    """What was applied, by everything that the connections lead to."""
+
+    targets: list[Installed]
+    errors: Mapping[str, BundlerError]
+    """`environment/target` of the targets file → why its connection leads nowhere."""
+
+
+def states(flags: ConnectionFlags, environment: str | None, target: str | None) -> list[Installed]:
+    """What was applied. Raises NoConnection, and the error of any connection."""
+    found = reached(flags, environment, target)
+    for error in found.errors.values():
+        raise error
+    return found.targets
+
+
+def reached(flags: ConnectionFlags, environment: str | None, target: str | None) -> Reached:
+    """What was applied, and which of several connections fail. Raises NoConnection, UsageError;
+    the error of a connection where the flags name that one alone."""
+
+    def is_meant(place: str) -> bool:
+        named, _, name = place.partition("/")
+        return environment in (None, named) and target in (None, name)
+
     if flags.targets_file:
-        found = [
-            state
-            for place, way in flags.listed.items()
-            for state in wiring_targets.target_states(way, flags.state_namespace)
-            if place == f"{state[1]}/{state[2]}"
-        ]
+        listed = flags.listed
+        found = _listed(
+            {place: way for place, way in listed.items() if is_meant(place)}, flags.state_namespace
+        )
+        known = list(listed)
     elif flags.direct.is_given:
-        found = wiring_targets.target_states(flags.direct, flags.state_namespace)
+        found = Reached(wiring_targets.installed(flags.direct, flags.state_namespace), {})
+        known = [each.place for each in found.targets]
     else:
         raise NoConnection("no connection", hint=_HINT)
-    chosen = [
-        state for state in found if environment in (None, state[1]) and target in (None, state[2])
-    ]
-    if found and not chosen:
-        known = ", ".join(f"{state[1]}/{state[2]}" for state in found)
-        raise UsageError("nothing was applied to such a target", hint=f"there is {known}")
-    return chosen
+    if known and not any(map(is_meant, known)):
+        raise UsageError("no such target is known here", hint=f"there is {', '.join(known)}")
+    return found._replace(targets=[each for each in found.targets if is_meant(each.place)])
+
+
+def _listed(ways: Mapping[str, TargetConnection], state_namespace: str | None) -> Reached:
+    """All connections at once, each that several targets share only once."""
+    with threads(PARALLEL) as pool:
+        running = {
+            way: pool.submit(wiring_targets.installed, way, state_namespace)
+            for way in dict.fromkeys(ways.values())
+        }
+    targets: list[Installed] = []
+    errors: dict[str, BundlerError] = {}
+    for place, way in ways.items():
+        try:
+            targets += [each for each in running[way].result() if each.place == place]
+        except BundlerError as error:
+            errors[place] = error
+    return Reached(targets, errors)
 
 
 _HINT = (

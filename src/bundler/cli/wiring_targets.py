@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bundler.cli import identity, output, wiring
 from bundler.errors import NoConnection, Refused
@@ -142,20 +142,35 @@ def _connect(way: TargetConnection) -> KubernetesConnection:
     return connection
 
 
-def target_states(
-    flags: TargetConnection, state_namespace: str | None
-) -> list[tuple[str, str, str, TargetState]]:
-    """(project, environment, target, state) of all that was applied over a connection."""
-    if flags.directory:
+class Installed(NamedTuple):
+    """What was applied to a target, and the way that leads there."""
+
+    project: str
+    environment: str
+    target: str
+    state: TargetState
+    namespace: str
+    """Where the state is kept; empty for a folder."""
+    way: TargetConnection
+
+    @property
+    def place(self) -> str:
+        return f"{self.environment}/{self.target}"
+
+
+def installed(way: TargetConnection, state_namespace: str | None) -> list[Installed]:
+    """All that was applied over a connection."""
+    if way.directory:
         from bundler.adapters import directory_target
 
-        directory = Path(flags.directory)
+        directory = Path(way.directory)
         if not directory.is_dir():
             raise NoConnection(
                 f"{directory} is no folder", hint="apply to it first, or name another"
             )
-        return directory_target.find_states(directory)
+        return [Installed(*each, "", way) for each in directory_target.find_states(directory)]
     from bundler.adapters.cluster import state as kubernetes_state
 
-    with _connect(flags) as connection:
-        return kubernetes_state.find_states(connection, state_namespace)
+    with _connect(way) as connection:
+        found = kubernetes_state.find_states(connection, state_namespace)
+    return [Installed(*each, way) for each in found]

@@ -220,8 +220,8 @@ class KubernetesState:
 
 def find_states(
     connection: KubernetesConnection, namespace: str | None = None
-) -> list[tuple[str, str, str, TargetState]]:
-    """Every (project, environment, target, state) in a namespace, or in the whole cluster.
+) -> list[tuple[str, str, str, TargetState, str]]:
+    """Every (project, environment, target, state, namespace) in a namespace, or in all of them.
 
     Raises PermissionRefused, Unreachable.
     """
@@ -230,7 +230,7 @@ def find_states(
     for config_map in found:
         places[config_map["metadata"]["namespace"], Place.of(config_map)].append(config_map)
     ordered = sorted(places.items(), key=lambda each: (each[0][1], each[0][0]))
-    return [(*place, _state(config_maps)) for (_, place), config_maps in ordered]
+    return [(*place, _state(members), where) for (where, place), members in ordered]
 
 
 def _config_maps(
