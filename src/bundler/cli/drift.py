@@ -95,7 +95,8 @@ def _lines(each: Examined) -> Iterator[str]:
 def told(drift: Drift) -> str:
     """How much drift there is, in words."""
     counts = ", ".join(f"{count} {kind}" for kind, count in drift.counts().items() if count)
-    return f"drift: {counts}" if counts else f"no drift in {drift.compared} objects"
+    objects = "1 object" if drift.compared == 1 else f"{drift.compared} objects"
+    return f"drift: {counts}" if counts else f"no drift in {objects}"
 
 
 def _object(drift: ObjectDrift) -> Iterator[str]:

@@ -72,10 +72,11 @@ def find_drift(
             if ref in live and _is_ours(live[ref], state.inventory.objects[ref], wanted.owner)
         ),
     ]
+    not_compared = {ref: why for ref, why in unreadable.items() if ref in live}
     return Drift(
-        compared=len(wanted.objects) + len(unreadable),
+        compared=len(wanted.objects) + len(unreadable) - len(not_compared),
         objects=tuple(sorted(found, key=lambda each: each.ref)),
-        not_compared={ref: why for ref, why in unreadable.items() if ref in live},
+        not_compared=not_compared,
     )
 
 

@@ -55,7 +55,7 @@ class Drift:
     """What was found in one target."""
 
     compared: int
-    """How many objects of the release were looked at."""
+    """How many objects of the release were looked for, and compared where they are there."""
     objects: tuple[ObjectDrift, ...] = ()
     not_compared: Mapping[ObjectRef, str] = field(default_factory=dict)
     """Objects that are there and could not be compared, and why."""
