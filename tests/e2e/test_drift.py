@@ -241,11 +241,13 @@ def test_who_may_only_read_is_told_drift_and_who_holds_the_lock(
     })  # fmt: skip
     edit(place, CONFIG_MAPS, "settings", "kubectl-edit", data={"colour": "blue"})
     reader = machine.with_connection("--kubeconfig", place.control_plane.limited_kubeconfig)
-    found = reader.look("drift", "-n", place.name, exit_code=4)
-    assert "secrets" in found["error"]["message"], "the role view does not show them"
-    status = reader.look("status", "-n", place.name)
-    assert status["drift"]["error"]["code"] == "permission-refused"
-    assert status["lock"] is None
+    found = reader.look("drift", "-n", place.name, "--exit-code", exit_code=3)
+    assert [each["ref"] for each in found["objects"]] == [f"ConfigMap/{place.name}/settings"]
+    assert [each["ref"] for each in found["notCompared"]] == [f"Secret/{place.name}/token"]
+    assert found["compared"] == len(OBJECTS) - 1
+    status = reader("status", "-n", place.name)
+    assert status.exit_code == 0
+    assert "the lock cannot be read" in status.stdout
 
     [lease] = place.listed(LEASES, "leases")
     place.patch(LEASES, "leases", lease["metadata"]["name"], spec={

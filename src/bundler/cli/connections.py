@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bundler.cli import wiring_targets
-from bundler.cli.wiring_targets import Installed
+from bundler.cli.wiring_targets import Deployed
 from bundler.errors import BundlerError, NoConnection, UsageError
 from bundler.model.connection import Destination, TargetConnection
 from bundler.parallel import threads
@@ -84,17 +84,9 @@ def connected(
 class Reached(NamedTuple):
     """What was applied, by everything that the connections lead to."""
 
-    targets: list[Installed]
+    targets: list[Deployed]
     errors: Mapping[str, BundlerError]
     """`environment/target` of the targets file → why its connection leads nowhere."""
-
-
-def states(flags: ConnectionFlags, environment: str | None, target: str | None) -> list[Installed]:
-    """What was applied. Raises NoConnection, and the error of any connection."""
-    found = reached(flags, environment, target)
-    for error in found.errors.values():
-        raise error
-    return found.targets
 
 
 def reached(flags: ConnectionFlags, environment: str | None, target: str | None) -> Reached:
@@ -112,7 +104,7 @@ def reached(flags: ConnectionFlags, environment: str | None, target: str | None)
         )
         known = list(listed)
     elif flags.direct.is_given:
-        found = Reached(wiring_targets.installed(flags.direct, flags.state_namespace), {})
+        found = Reached(wiring_targets.deployed(flags.direct, flags.state_namespace), {})
         known = [each.place for each in found.targets]
     else:
         raise NoConnection("no connection", hint=_HINT)
@@ -125,10 +117,10 @@ def _listed(ways: Mapping[str, TargetConnection], state_namespace: str | None) -
     """All connections at once, each that several targets share only once."""
     with threads(PARALLEL) as pool:
         running = {
-            way: pool.submit(wiring_targets.installed, way, state_namespace)
+            way: pool.submit(wiring_targets.deployed, way, state_namespace)
             for way in dict.fromkeys(ways.values())
         }
-    targets: list[Installed] = []
+    targets: list[Deployed] = []
     errors: dict[str, BundlerError] = {}
     for place, way in ways.items():
         try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from bundler.cli import preparing, wiring_targets
-from bundler.cli.wiring_targets import Installed
+from bundler.cli.wiring_targets import Deployed
 from bundler.deploy.drift import drift_from
 from bundler.errors import BundlerError, NotFound, UsageError
 from bundler.model.bundle import VerifiedBundle
@@ -31,7 +31,7 @@ Value = TypeVar("Value")
 class Examined:
     """A target and what was found there, or the errors that kept it from being found."""
 
-    target: Installed
+    target: Deployed
     holder: Holder | None = None
     lock_error: BundlerError | None = None
     drift: Drift | None = None
@@ -55,7 +55,7 @@ class Examination:
         except InvalidReference as error:
             raise UsageError(str(error), hint="such as oci://registry.example.com/shop") from error
 
-    def of(self, targets: Sequence[Installed]) -> list[Examined]:
+    def of(self, targets: Sequence[Deployed]) -> list[Examined]:
         """In their order."""
         with threads(PARALLEL) as pool:
             pulled: dict[Hashable, Future[VerifiedBundle]] = {}
@@ -67,7 +67,7 @@ class Examination:
             ]
             return [each.result() for each in running]
 
-    def _pull(self, target: Installed) -> VerifiedBundle:
+    def _pull(self, target: Deployed) -> VerifiedBundle:
         revision = target.state.current
         if revision is None:
             raise NotFound(
@@ -79,7 +79,7 @@ class Examination:
             hint = error.hint if self.deploy_registry else _ELSEWHERE
             raise type(error)(error.message, hint=hint, findings=error.findings) from error
 
-    def _examine(self, target: Installed, pulled: Future[VerifiedBundle] | None) -> Examined:
+    def _examine(self, target: Deployed, pulled: Future[VerifiedBundle] | None) -> Examined:
         bundle, error = _tried(pulled.result) if pulled else (None, None)
         if bundle is None and not self.with_lock:
             return Examined(target, drift_error=error)
@@ -89,7 +89,7 @@ class Examination:
         place = (target.environment, target.target)
         try:
             with wiring_targets.open_targets(
-                [(destination, target.way)], target.namespace or None, 0
+                [(destination, target.way)], target.state.namespace, 0
             ) as [to]:
                 holder = _tried(to.locked_by) if self.with_lock else (None, None)
                 decrypter = wiring_targets.decrypter(self.sops)
@@ -110,7 +110,7 @@ def _tried(find: Callable[[], Value]) -> tuple[Value | None, BundlerError | None
         return None, error
 
 
-def _release_of(target: Installed) -> Hashable:
+def _release_of(target: Deployed) -> Hashable:
     """What tells a target's release, with its images mapped as they were then, from others."""
     revision = target.state.current
     if revision is None:
@@ -118,10 +118,10 @@ def _release_of(target: Installed) -> Hashable:
     return revision.reference, revision.digest, revision.image_registry, revision.environment
 
 
-def _namespace(target: Installed, bundle: VerifiedBundle | None) -> str:
+def _namespace(target: Deployed, bundle: VerifiedBundle | None) -> str:
     """Where the release's objects are; nobody knows without the release."""
     if bundle is None:
-        return target.namespace
+        return target.state.namespace or ""
     release = cast("dict[str, Any]", bundle.release.value)
     targets = release["environments"].get(target.environment, {}).get("targets", {})
-    return str(targets.get(target.target, {}).get("namespace", target.namespace))
+    return str(targets.get(target.target, {}).get("namespace", target.state.namespace or ""))

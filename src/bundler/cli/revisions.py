@@ -7,7 +7,7 @@ from typing import Any
 
 from bundler.cli.deployments import counted
 from bundler.cli.output import error_value, printable, short, table
-from bundler.cli.wiring_targets import Installed
+from bundler.cli.wiring_targets import Deployed
 from bundler.errors import BundlerError
 from bundler.model.revision import Revision, TargetState
 
@@ -17,7 +17,7 @@ _HEADS = (
 )  # fmt: skip
 
 
-def history_value(targets: Iterable[Installed]) -> dict[str, Any]:
+def history_value(targets: Iterable[Deployed]) -> dict[str, Any]:
     return {
         "targets": [
             {
@@ -31,7 +31,7 @@ def history_value(targets: Iterable[Installed]) -> dict[str, Any]:
     }
 
 
-def history_lines(targets: Iterable[Installed]) -> Iterator[str]:
+def history_lines(targets: Iterable[Deployed]) -> Iterator[str]:
     targets = tuple(targets)
     if not targets:
         yield "nothing was applied here"

@@ -129,6 +129,6 @@ def _notes(each: Examined) -> Iterator[str]:
     if each.drift and each.drift.objects:
         yield f"{told(each.drift)}; bundler drift shows each field"
     if each.drift and each.drift.not_compared:
-        yield f"{len(each.drift.not_compared)} encrypted Secrets were not compared: no key"
+        yield f"{len(each.drift.not_compared)} not compared; bundler drift says why"
     if each.drift_error and each.target.state.current:
         yield f"drift was not checked: {each.drift_error.message}"

@@ -142,15 +142,13 @@ def _connect(way: TargetConnection) -> KubernetesConnection:
     return connection
 
 
-class Installed(NamedTuple):
-    """What was applied to a target, and the way that leads there."""
+class Deployed(NamedTuple):
+    """A target with a history, and the way that leads there."""
 
     project: str
     environment: str
     target: str
     state: TargetState
-    namespace: str
-    """Where the state is kept; empty for a folder."""
     way: TargetConnection
 
     @property
@@ -158,7 +156,7 @@ class Installed(NamedTuple):
         return f"{self.environment}/{self.target}"
 
 
-def installed(way: TargetConnection, state_namespace: str | None) -> list[Installed]:
+def deployed(way: TargetConnection, state_namespace: str | None) -> list[Deployed]:
     """All that was applied over a connection."""
     if way.directory:
         from bundler.adapters import directory_target
@@ -168,9 +166,9 @@ def installed(way: TargetConnection, state_namespace: str | None) -> list[Instal
             raise NoConnection(
                 f"{directory} is no folder", hint="apply to it first, or name another"
             )
-        return [Installed(*each, "", way) for each in directory_target.find_states(directory)]
+        return [Deployed(*each, way) for each in directory_target.find_states(directory)]
     from bundler.adapters.cluster import state as kubernetes_state
 
     with _connect(way) as connection:
         found = kubernetes_state.find_states(connection, state_namespace)
-    return [Installed(*each, way) for each in found]
+    return [Deployed(*each, way) for each in found]

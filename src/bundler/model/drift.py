@@ -58,7 +58,7 @@ class Drift:
     """How many objects of the release were looked for, and compared where they are there."""
     objects: tuple[ObjectDrift, ...] = ()
     not_compared: Mapping[ObjectRef, str] = field(default_factory=dict)
-    """Objects that are there and could not be compared, and why."""
+    """Objects that could not be compared, and why; whether they are there may not be known."""
 
     def counts(self) -> Mapping[str, int]:
         counted = Counter(each.kind for each in self.objects)

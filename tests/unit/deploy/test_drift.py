@@ -251,11 +251,14 @@ def test_an_encrypted_secret_without_a_key_is_looked_for_and_not_compared(
     assert found.not_compared == {}
 
 
-def test_what_cannot_be_read_is_an_error(cluster: FakeCluster) -> None:
-    def refuse(method: str, _: str) -> None:
-        if method == "live":
-            raise PermissionRefused("may not be listed")
-
-    cluster.on_call = refuse
+def test_kinds_that_may_not_be_read_are_not_compared_and_all_of_them_are_an_error(
+    cluster: FakeCluster,
+) -> None:
+    cluster.denied.add(("list", "Secret"))
+    del cluster.objects[SETTINGS]
+    found = drift(cluster)
+    assert [(each.ref, each.kind) for each in found.objects] == [(SETTINGS, "missing")]
+    assert (list(found.not_compared), found.compared) == ([TOKEN], len(OBJECTS) - 1)
+    cluster.denied |= {("list", each["kind"]) for each in OBJECTS}
     with pytest.raises(PermissionRefused):
         drift(cluster)
