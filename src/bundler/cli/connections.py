@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bundler.cli import wiring_targets
-from bundler.cli.wiring_targets import Deployed
 from bundler.errors import BundlerError, NoConnection, UsageError
 from bundler.model.connection import Destination, TargetConnection
+from bundler.model.revision import TargetState
 from bundler.parallel import threads
 from bundler.ports import DeployTarget
 
@@ -81,6 +81,20 @@ def connected(
         yield targets
 
 
+class Deployed(NamedTuple):
+    """A target with a history, and the way that leads there."""
+
+    project: str
+    environment: str
+    target: str
+    state: TargetState
+    way: TargetConnection
+
+    @property
+    def place(self) -> str:
+        return f"{self.environment}/{self.target}"
+
+
 class Reached(NamedTuple):
     """What was applied, by everything that the connections lead to."""
 
@@ -104,7 +118,7 @@ def reached(flags: ConnectionFlags, environment: str | None, target: str | None)
         )
         known = list(listed)
     elif flags.direct.is_given:
-        found = Reached(wiring_targets.deployed(flags.direct, flags.state_namespace), {})
+        found = Reached(_deployed(flags.direct, flags.state_namespace), {})
         known = [each.place for each in found.targets]
     else:
         raise NoConnection("no connection", hint=_HINT)
@@ -117,7 +131,7 @@ def _listed(ways: Mapping[str, TargetConnection], state_namespace: str | None) -
     """All connections at once, each that several targets share only once."""
     with threads(PARALLEL) as pool:
         running = {
-            way: pool.submit(wiring_targets.deployed, way, state_namespace)
+            way: pool.submit(_deployed, way, state_namespace)
             for way in dict.fromkeys(ways.values())
         }
     targets: list[Deployed] = []
@@ -128,6 +142,10 @@ def _listed(ways: Mapping[str, TargetConnection], state_namespace: str | None) -
         except BundlerError as error:
             errors[place] = error
     return Reached(targets, errors)
+
+
+def _deployed(way: TargetConnection, state_namespace: str | None) -> list[Deployed]:
+    return [Deployed(*each, way) for each in wiring_targets.target_states(way, state_namespace)]
 
 
 _HINT = (

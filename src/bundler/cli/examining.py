@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from bundler.cli import preparing, wiring_targets
-from bundler.cli.wiring_targets import Deployed
+from bundler.cli.connections import Deployed
 from bundler.deploy.drift import drift_from
 from bundler.errors import BundlerError, NotFound, UsageError
 from bundler.model.bundle import VerifiedBundle

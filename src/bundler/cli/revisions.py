@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from bundler.cli.connections import Deployed
 from bundler.cli.deployments import counted
 from bundler.cli.output import error_value, printable, short, table
-from bundler.cli.wiring_targets import Deployed
 from bundler.errors import BundlerError
 from bundler.model.revision import Revision, TargetState
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from bundler.cli import identity, output, wiring
 from bundler.errors import NoConnection, Refused
@@ -142,33 +142,20 @@ def _connect(way: TargetConnection) -> KubernetesConnection:
     return connection
 
 
-class Deployed(NamedTuple):
-    """A target with a history, and the way that leads there."""
-
-    project: str
-    environment: str
-    target: str
-    state: TargetState
-    way: TargetConnection
-
-    @property
-    def place(self) -> str:
-        return f"{self.environment}/{self.target}"
-
-
-def deployed(way: TargetConnection, state_namespace: str | None) -> list[Deployed]:
-    """All that was applied over a connection."""
-    if way.directory:
+def target_states(
+    flags: TargetConnection, state_namespace: str | None
+) -> list[tuple[str, str, str, TargetState]]:
+    """(project, environment, target, state) of all that was applied over a connection."""
+    if flags.directory:
         from bundler.adapters import directory_target
 
-        directory = Path(way.directory)
+        directory = Path(flags.directory)
         if not directory.is_dir():
             raise NoConnection(
                 f"{directory} is no folder", hint="apply to it first, or name another"
             )
-        return [Deployed(*each, way) for each in directory_target.find_states(directory)]
+        return directory_target.find_states(directory)
     from bundler.adapters.cluster import state as kubernetes_state
 
-    with _connect(way) as connection:
-        found = kubernetes_state.find_states(connection, state_namespace)
-    return [Deployed(*each, way) for each in found]
+    with _connect(flags) as connection:
+        return kubernetes_state.find_states(connection, state_namespace)

@@ -26,7 +26,13 @@ from bundler.errors import (
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.drift import Drift, FieldDrift, ObjectDrift
 from bundler.model.inventory import Inventory, stale
-from bundler.model.objects import KubernetesObject, ObjectRef, owner_of, split_api_version
+from bundler.model.objects import (
+    FIELD_MANAGER,
+    KubernetesObject,
+    ObjectRef,
+    owner_of,
+    split_api_version,
+)
 from bundler.model.revision import TargetState
 from bundler.ports import Decrypter, DeployTarget, ObjectReader
 
@@ -207,10 +213,10 @@ def _is_so(
 ) -> bool:
     """Whether an apply would change the field.
 
-    Where the server does not say: we own it, so it is as the last apply left it.
+    Where the server does not say, one that we own is as the last apply left it.
     """
     if isinstance(answer, BundlerError):
-        return not is_settled
+        return suspect.drift.manager != FIELD_MANAGER or not is_settled
     path = suspect.drift.path
     changed = (each.path for each in field_changes(live, answer))
     return any(path.startswith(each) or each.startswith(path) for each in changed)

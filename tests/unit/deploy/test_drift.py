@@ -226,6 +226,17 @@ def test_without_any_managed_fields_the_server_is_asked(cluster: FakeCluster) ->
     )  # fmt: skip
 
 
+@pytest.mark.requirement("E-03")
+def test_an_object_that_somebody_made_anew_is_compared_too(cluster: FakeCluster) -> None:
+    del cluster.objects[CART]
+    cluster.create(deployment("cart", image="shop/cart:9", replicas=2), "kubectl-create")
+    [(_, [field])] = fields(drift(cluster))
+    assert (field["found"], field["manager"]) == ("shop/cart:9", "kubectl-create")
+    del cluster.objects[CART]
+    cluster.create(deployment("cart", replicas=2), "kubectl-create")
+    assert drift(cluster).objects == ()
+
+
 def test_an_encrypted_secret_without_a_key_is_looked_for_and_not_compared(
     cluster: FakeCluster,
 ) -> None:
