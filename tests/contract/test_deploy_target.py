@@ -14,6 +14,7 @@ import pytest
 from bundler.adapters.cluster.connection import connect
 from bundler.adapters.cluster.kubernetes_cluster import KubernetesCluster
 from bundler.adapters.directory_target import DirectoryTarget
+from bundler.deploy.field_drift import suspects
 from bundler.deploy.fields import is_same_outcome, is_unchanged
 from bundler.deploy.flow import apply_to_target
 from bundler.deploy.result import TargetResult
@@ -281,7 +282,28 @@ def test_what_is_not_known_locally_a_dry_run_tells(real: Place) -> None:
     db = real.made("apps/v1", "StatefulSet", "db", spec=spec)
     target.apply(db)
     assert not is_unchanged(db, live(target, db)), "the server adds to a claim's template"
+    assert suspects(db, live(target, db)) == ()
     assert is_same_outcome(target.apply(db, dry_run=True), live(target, db))
+
+
+def test_what_a_server_drops_adds_and_rewrites_is_not_suspect(real: Place) -> None:
+    target = real.open()
+    cart = real.deployment("cart", replicas=0)
+    pod = cart["spec"]["template"]["spec"]
+    cart["spec"]["template"]["metadata"] |= {"creationTimestamp": None, "annotations": {}}
+    pod |= {
+        "hostNetwork": False,
+        "automountServiceAccountToken": False,
+        "imagePullSecrets": [],
+        "securityContext": {},
+        "tolerations": [{"operator": "Exists", "tolerationSeconds": None}],
+        "volumes": [{"name": "scratch", "emptyDir": {}}],
+    }
+    pod["containers"][0] |= {"env": [{"name": "A", "value": ""}], "args": []}
+    texts = {"data": {"one": "MQ=="}, "stringData": {"two": "2"}}
+    for obj in (cart, real.made("v1", "Secret", "token", **texts)):
+        target.apply(obj)
+        assert suspects(obj, live(target, obj)) == (), obj["kind"]
 
 
 # --- state and lock -----------------------------------------------------------------------------
@@ -329,6 +351,17 @@ def test_one_runner_holds_the_lock_and_the_other_is_told_who(place: Place) -> No
         pass
     with other.held("runner-2"):
         pass
+
+
+def test_whoever_holds_the_lock_is_named(place: Place) -> None:
+    one, other = place.open(), place.open()
+    assert other.locked_by() is None
+    one.prepare()
+    with one.held("runner-1"):
+        holder = other.locked_by()
+        assert holder is not None
+        assert (holder.name, holder.since[:2]) == ("runner-1", "20")
+    assert other.locked_by() is None
 
 
 def test_the_lock_is_free_after_an_error(place: Place) -> None:

@@ -15,7 +15,9 @@ from typing import Any
 from bundler.adapters.schemas.document_schemas import DocumentSchemas
 from tests.e2e.conftest import Result
 
-SCHEMA_OF = {command: f"result-{command}" for command in ("plan", "apply", "status", "history")}
+SCHEMA_OF = {
+    command: f"result-{command}" for command in ("plan", "apply", "drift", "status", "history")
+}
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,10 @@ class Machine:
             return found["error"]
         return next(each["error"] for each in found["targets"] if each["error"])
 
-    def look(self, command: str, *options: object) -> Any:
-        """The one target of `bundler status` or `history`."""
+    def look(self, command: str, *options: object, exit_code: int = 0) -> Any:
+        """The one target of `bundler status`, `drift` or `history`."""
         result = self(command, "-o", "json", *options)
-        assert result.exit_code == 0, result.stdout + result.stderr
+        assert result.exit_code == exit_code, result.stdout + result.stderr
         [target] = value(command, result)["targets"]
         return target
 

@@ -254,7 +254,9 @@ def test_status_and_history_are_also_for_people(
     status = machine("status", "--namespace", place.name)
     assert re.search(r"^shop +stage/default +v1\.0\.0 +ready ", status.stdout, re.MULTILINE)
     history = machine("history", "--namespace", place.name)
-    assert re.search(r"^1 +v1\.0\.0 +succeeded .* 6 created +admin$", history.stdout, re.MULTILINE)
+    assert re.search(
+        r"^1 +v1\.0\.0 +succeeded .* 6 created +admin +\S+ +ocidir:", history.stdout, re.MULTILINE
+    )
 
 
 # --- Jobs ---------------------------------------------------------------------------------------

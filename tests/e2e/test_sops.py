@@ -173,6 +173,13 @@ def test_without_a_key_nothing_is_touched_and_every_secret_is_named(
     assert untouched()
     runner.apply(reference)
     assert value_of(place, "mail", "user") == "shop"
+    assert runner.look("drift", "-n", place.name)["status"] == "clean"
+    place.patch(CORE, "secrets", "mail", data={"user": "b3RoZXI="})
+    [mail] = runner.look("drift", "-n", place.name)["objects"]
+    assert [each["path"] for each in mail["fields"]] == ["data.user"]
+    found = without.look("drift", "-n", place.name)
+    assert (found["status"], found["compared"], len(found["notCompared"])) == ("clean", 1, 2)
+    assert "key needed" in found["notCompared"][0]["reason"]
 
 
 @pytest.mark.requirement("C-24")

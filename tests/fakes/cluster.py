@@ -81,6 +81,8 @@ class FakeCluster:
 
     def live(self, wanted: Mapping[ObjectRef, str]) -> Mapping[ObjectRef, KubernetesObject]:
         self._called("live")
+        if denied := sorted(ref for ref in wanted if ("list", ref.kind) in self.denied):
+            raise PermissionRefused(f"{denied[0]}: may not be read")
         with self._mutex:
             return {ref: deepcopy(self.objects[ref]) for ref in wanted if ref in self.objects}
 

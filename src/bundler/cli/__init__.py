@@ -42,7 +42,8 @@ COMMANDS = {
     "load": "What was saved, into a registry.",
     "plan": "What an apply would change, field by field.",
     "apply": "Install a published release into an environment.",
-    "status": "What runs in a target, and since when.",
+    "drift": "What was changed in a target since its release was applied.",
+    "status": "What runs in a target, since when, and whether it is still so.",
     "history": "What ran in a target; which releases a repository has.",
 }
 """Name, which is its module's too, and what it is for, in the order of `--help`."""

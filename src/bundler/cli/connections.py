@@ -6,12 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from bundler.cli import wiring_targets
-from bundler.errors import NoConnection, UsageError
+from bundler.errors import BundlerError, NoConnection, UsageError
 from bundler.model.connection import Destination, TargetConnection
 from bundler.model.revision import TargetState
+from bundler.parallel import threads
 from bundler.ports import DeployTarget
+
+PARALLEL = 8
 
 
 @dataclass(frozen=True)
@@ -77,28 +81,71 @@ def connected(
         yield targets
 
 
-def states(
-    flags: ConnectionFlags, environment: str | None, target: str | None
-) -> list[tuple[str, str, str, TargetState]]:
-    """What was applied, by everything that the connections lead to. Raises NoConnection."""
+class Deployed(NamedTuple):
+    """A target with a history, and the way that leads there."""
+
+    project: str
+    environment: str
+    target: str
+    state: TargetState
+    way: TargetConnection
+
+    @property
+    def place(self) -> str:
+        return f"{self.environment}/{self.target}"
+
+
+class Reached(NamedTuple):
+    """What was applied, by everything that the connections lead to."""
+
+    targets: list[Deployed]
+    errors: Mapping[str, BundlerError]
+    """`environment/target` of the targets file → why its connection leads nowhere."""
+
+
+def reached(flags: ConnectionFlags, environment: str | None, target: str | None) -> Reached:
+    """What was applied, and which of several connections fail. Raises NoConnection, UsageError;
+    the error of a connection where the flags name that one alone."""
+
+    def is_meant(place: str) -> bool:
+        named, _, name = place.partition("/")
+        return environment in (None, named) and target in (None, name)
+
     if flags.targets_file:
-        found = [
-            state
-            for place, way in flags.listed.items()
-            for state in wiring_targets.target_states(way, flags.state_namespace)
-            if place == f"{state[1]}/{state[2]}"
-        ]
+        listed = flags.listed
+        found = _listed(
+            {place: way for place, way in listed.items() if is_meant(place)}, flags.state_namespace
+        )
+        known = list(listed)
     elif flags.direct.is_given:
-        found = wiring_targets.target_states(flags.direct, flags.state_namespace)
+        found = Reached(_deployed(flags.direct, flags.state_namespace), {})
+        known = [each.place for each in found.targets]
     else:
         raise NoConnection("no connection", hint=_HINT)
-    chosen = [
-        state for state in found if environment in (None, state[1]) and target in (None, state[2])
-    ]
-    if found and not chosen:
-        known = ", ".join(f"{state[1]}/{state[2]}" for state in found)
-        raise UsageError("nothing was applied to such a target", hint=f"there is {known}")
-    return chosen
+    if known and not any(map(is_meant, known)):
+        raise UsageError("no such target is known here", hint=f"there is {', '.join(known)}")
+    return found._replace(targets=[each for each in found.targets if is_meant(each.place)])
+
+
+def _listed(ways: Mapping[str, TargetConnection], state_namespace: str | None) -> Reached:
+    """All connections at once, each that several targets share only once."""
+    with threads(PARALLEL) as pool:
+        running = {
+            way: pool.submit(_deployed, way, state_namespace)
+            for way in dict.fromkeys(ways.values())
+        }
+    targets: list[Deployed] = []
+    errors: dict[str, BundlerError] = {}
+    for place, way in ways.items():
+        try:
+            targets += [each for each in running[way].result() if each.place == place]
+        except BundlerError as error:
+            errors[place] = error
+    return Reached(targets, errors)
+
+
+def _deployed(way: TargetConnection, state_namespace: str | None) -> list[Deployed]:
+    return [Deployed(*each, way) for each in wiring_targets.target_states(way, state_namespace)]
 
 
 _HINT = (

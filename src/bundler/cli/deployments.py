@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bundler.cli import output
-from bundler.cli.output import coloured, error_value, printable, short, table
+from bundler.cli.output import coloured, error_value, printable
 from bundler.deploy.preview import Preview
 from bundler.deploy.progress import Progress
 from bundler.deploy.result import TargetResult
+from bundler.errors import BundlerError
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.changeset import ChangeSet, Plan
 from bundler.model.objects import ObjectRef
-from bundler.model.revision import Revision, TargetState
 
 if TYPE_CHECKING:
     from bundler.deploy.preview import Preview
 
-State = tuple[str, str, str, TargetState]
-"""Project, environment, target, and what is known of it."""
 _SERIOUSNESS = (5, 4, 1, 6, 2, 3, 0)
 _COLOURS = {"created": "green", "configured": "yellow", "deleted": "red", "skipped": "dim"}
 
@@ -114,11 +112,14 @@ def apply_lines(
 
 
 def note_errors(results: Iterable[TargetResult | Preview]) -> None:
+    note_all(result.error for result in results if result.error)
+
+
+def note_all(errors: Iterable[BundlerError]) -> None:
     """Errors of targets; in other formats than text they are part of the value."""
     if output.FORMAT.get() is output.Format.text:
-        for result in results:
-            if result.error:
-                output.show_error(result.error)
+        for error in errors:
+            output.show_error(error)
 
 
 def exit_code(results: Iterable[TargetResult]) -> int:
@@ -132,94 +133,3 @@ def exit_code(results: Iterable[TargetResult]) -> int:
 def most_serious(codes: Iterable[int]) -> int:
     found = set(codes)
     return next((code for code in _SERIOUSNESS if code in found), 0)
-
-
-# --- status and history -------------------------------------------------------------------------
-
-
-def status_value(states: Iterable[State]) -> dict[str, Any]:
-    return {
-        "targets": [
-            {
-                "project": project,
-                "environment": environment,
-                "target": target,
-                "current": state.current.as_dict() if state.current else None,
-                "latest": state.latest.as_dict() if state.latest else None,
-            }
-            for project, environment, target, state in states
-        ]
-    }
-
-
-def status_lines(states: Sequence[State]) -> list[str]:
-    rows = []
-    for project, environment, target, state in states:
-        current, latest = state.current, state.latest
-        now = ("-", "-", "-", "-", "-")
-        if current:
-            identity = (short(current.digest), short(current.commit))
-            now = (current.tag, current.outcome, current.finished or "-", *identity)
-        last = f"{latest.tag} {latest.status}" if latest else "-"
-        rows.append((project, f"{environment}/{target}", *now, last))
-    heads = ("PROJECT", "TARGET", "CURRENT", "OUTCOME", "SINCE", "DIGEST", "COMMIT", "LAST APPLY")
-    if not rows:
-        return ["nothing was applied here"]
-    notes = (
-        f"{environment}/{target}: {remark}"
-        for _, environment, target, state in states
-        if state.current
-        for remark in _remarks(state.current)
-    )
-    return [*table(rows, heads), *notes]
-
-
-def _remarks(revision: Revision) -> Iterator[str]:
-    if revision.image_registry:
-        yield f"images from {revision.image_registry}"
-    if revision.reason:
-        yield f"reason: {revision.reason}"
-
-
-def history_value(states: Iterable[State]) -> dict[str, Any]:
-    return {
-        "targets": [
-            {
-                "project": project,
-                "environment": environment,
-                "target": target,
-                "revisions": [revision.as_dict() for revision in state.revisions],
-            }
-            for project, environment, target, state in states
-        ]
-    }
-
-
-def history_lines(states: Sequence[State]) -> Iterator[str]:
-    if not states:
-        yield "nothing was applied here"
-    for project, environment, target, state in states:
-        yield f"{project} {environment}/{target}"
-        rows = [_revision_row(revision) for revision in reversed(state.revisions)]
-        heads = ("REVISION", "RELEASE", "STATUS", "STARTED", "SECONDS", "DIGEST", "CHANGES", "BY")
-        yield from table(rows, heads)
-        yield from (
-            f"  revision {r.number}: {r.outcome}" for r in state.revisions if r.status == "failed"
-        )
-        yield from (
-            f"  revision {r.number}: {remark}" for r in state.revisions for remark in _remarks(r)
-        )
-
-
-def _revision_row(revision: Revision) -> tuple[object, ...]:
-    seconds = revision.duration_seconds
-    return (
-        revision.number,
-        revision.tag,
-        revision.status,
-        revision.started,
-        "-" if seconds is None else f"{seconds:.1f}",
-        short(revision.digest),
-        counted({action: n for action, n in revision.changes.items() if action != "unchanged"}),
-        revision.who.authenticated or revision.who.claimed or "-",
-    )

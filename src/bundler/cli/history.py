@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bundler.cli import connections, deployments, options, output, wiring
+from bundler.cli import connections, deployments, options, output, revisions, wiring
 from bundler.cli.connections import ConnectionFlags
 from bundler.cli.output import short, table
 from bundler.develop.releases import ReleaseHistory, release_history
@@ -41,8 +41,13 @@ def history(
         found = release_history(parts.source, parts.parse_project)
         output.show(_value(found), _lines(found))
         return
-    states = connections.states(flags, environment, target)
-    output.show(deployments.history_value(states), deployments.history_lines(states))
+    reached = connections.reached(flags, environment, target)
+    output.show(
+        revisions.history_value(reached.targets) | revisions.unreached_value(reached.errors),
+        revisions.history_lines(reached.targets),
+    )
+    deployments.note_all(reached.errors.values())
+    raise typer.Exit(deployments.most_serious(error.exit_code for error in reached.errors.values()))
 
 
 def _refuse_targets(flags: ConnectionFlags, environment: str | None, target: str | None) -> None:

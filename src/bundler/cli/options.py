@@ -109,6 +109,15 @@ DeployRegistry = Annotated[
         help="The deploy registry; the project file's by default.",
     ),
 ]
+RecordedRegistry = Annotated[
+    str | None,
+    typer.Option(
+        "--deploy-registry",
+        envvar="BUNDLER_DEPLOY_REGISTRY",
+        metavar="oci://…|ocidir://…",
+        help="Where releases are pulled from; by default, where each was pulled from then.",
+    ),
+]
 PlainHttp = Annotated[
     bool,
     typer.Option(

@@ -16,13 +16,25 @@ from bundler.deploy.field_drift import Suspect, suspects
 from bundler.deploy.fields import is_unchanged
 from bundler.deploy.plan import KEPT_KINDS, Wanted, job_digest
 from bundler.deploy.run import wanted_of
-from bundler.errors import BundlerError, CouldNotCheck, KeyNeeded, ToolMissing
+from bundler.errors import (
+    BundlerError,
+    CouldNotCheck,
+    KeyNeeded,
+    PermissionRefused,
+    ToolMissing,
+)
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.drift import Drift, FieldDrift, ObjectDrift
 from bundler.model.inventory import Inventory, stale
-from bundler.model.objects import KubernetesObject, ObjectRef, owner_of, split_api_version
+from bundler.model.objects import (
+    FIELD_MANAGER,
+    KubernetesObject,
+    ObjectRef,
+    owner_of,
+    split_api_version,
+)
 from bundler.model.revision import TargetState
-from bundler.ports import Decrypter, DeployTarget
+from bundler.ports import Decrypter, DeployTarget, ObjectReader
 
 AUTOSCALERS = frozenset({"kube-controller-manager", "keda"})
 """Field managers that set the number of replicas for a HorizontalPodAutoscaler."""
@@ -58,13 +70,15 @@ def find_drift(
 ) -> Drift:
     """How a target differs from what is wanted there.
 
-    Of `unreadable` objects, with the reasons, only the existence is looked at.
+    Of `unreadable` objects, with the reasons, only the existence is looked at. Of kinds that may
+    not be read nothing is said; raises PermissionRefused where that is all of them.
     """
     old = _extra(state.inventory, [*wanted.objects, *unreadable])
     versions = {ref: str(obj["apiVersion"]) for ref, obj in wanted.objects.items()}
-    live = to.live(versions | dict.fromkeys([*unreadable, *old], ""))
+    live, unseen = _live(to, versions | dict.fromkeys([*unreadable, *old], ""))
+    sought = [ref for ref in (*wanted.objects, *unreadable) if ref not in unseen]
     found = [
-        *_missing(wanted.objects, unreadable, live, state.inventory),
+        *_missing(sought, wanted.objects, live, state.inventory),
         *_changed(wanted, live, state, to),
         *(
             ObjectDrift(ref, "extra", "recorded as ours, and not in the release")
@@ -72,11 +86,37 @@ def find_drift(
             if ref in live and _is_ours(live[ref], state.inventory.objects[ref], wanted.owner)
         ),
     ]
+    hidden = {ref: why for ref, why in unreadable.items() if ref in live}
+    not_compared = hidden | {ref: why for ref, why in unseen.items() if ref not in old}
     return Drift(
-        compared=len(wanted.objects) + len(unreadable),
+        compared=len(sought) - len(hidden),
         objects=tuple(sorted(found, key=lambda each: each.ref)),
-        not_compared={ref: why for ref, why in unreadable.items() if ref in live},
+        not_compared=not_compared,
     )
+
+
+def _live(
+    to: ObjectReader, versions: Mapping[ObjectRef, str]
+) -> tuple[Mapping[ObjectRef, KubernetesObject], Mapping[ObjectRef, str]]:
+    """What stands there; and what may not be read, of which nothing can be said, and why.
+
+    Raises PermissionRefused where nothing may be read.
+    """
+    try:
+        return to.live(versions), {}
+    except PermissionRefused as error:
+        refused = error
+    live: dict[ObjectRef, KubernetesObject] = {}
+    unseen: dict[ObjectRef, str] = {}
+    for kind in sorted({(ref.group, ref.kind, ref.namespace) for ref in versions}):
+        members = {ref: text for ref, text in versions.items() if ref[:3] == kind}
+        try:
+            live |= to.live(members)
+        except PermissionRefused as error:
+            unseen |= dict.fromkeys(members, error.message)
+    if len(unseen) == len(versions):
+        raise refused
+    return live, unseen
 
 
 def _extra(recorded: Inventory, wanted: Iterable[ObjectRef]) -> list[ObjectRef]:
@@ -89,12 +129,12 @@ def _is_ours(obj: KubernetesObject, uid: str, owner: str) -> bool:
 
 
 def _missing(
+    sought: Iterable[ObjectRef],
     wanted: Mapping[ObjectRef, KubernetesObject],
-    unreadable: Iterable[ObjectRef],
     live: Mapping[ObjectRef, KubernetesObject],
     recorded: Inventory,
 ) -> Iterator[ObjectDrift]:
-    for ref in (*wanted, *unreadable):
+    for ref in sought:
         if ref in live:
             if live[ref]["metadata"].get("deletionTimestamp"):
                 yield ObjectDrift(ref, "missing", "it is being deleted")
@@ -173,10 +213,10 @@ def _is_so(
 ) -> bool:
     """Whether an apply would change the field.
 
-    Where the server does not say: we own it, so it is as the last apply left it.
+    Where the server does not say, one that we own is as the last apply left it.
     """
     if isinstance(answer, BundlerError):
-        return not is_settled
+        return suspect.drift.manager != FIELD_MANAGER or not is_settled
     path = suspect.drift.path
     changed = (each.path for each in field_changes(live, answer))
     return any(path.startswith(each) or each.startswith(path) for each in changed)

@@ -55,10 +55,10 @@ class Drift:
     """What was found in one target."""
 
     compared: int
-    """How many objects of the release were looked at."""
+    """How many objects of the release were looked for, and compared where they are there."""
     objects: tuple[ObjectDrift, ...] = ()
     not_compared: Mapping[ObjectRef, str] = field(default_factory=dict)
-    """Objects that are there and could not be compared, and why."""
+    """Objects that could not be compared, and why; whether they are there may not be known."""
 
     def counts(self) -> Mapping[str, int]:
         counted = Counter(each.kind for each in self.objects)

@@ -129,6 +129,8 @@ class TargetState:
 
     inventory: Inventory = field(default_factory=Inventory)
     revisions: tuple[Revision, ...] = ()
+    namespace: str | None = field(default=None, compare=False)
+    """Where it was found in a cluster, for those who did not know where to look."""
 
     @property
     def current(self) -> Revision | None:

@@ -226,6 +226,17 @@ def test_without_any_managed_fields_the_server_is_asked(cluster: FakeCluster) ->
     )  # fmt: skip
 
 
+@pytest.mark.requirement("E-03")
+def test_an_object_that_somebody_made_anew_is_compared_too(cluster: FakeCluster) -> None:
+    del cluster.objects[CART]
+    cluster.create(deployment("cart", image="shop/cart:9", replicas=2), "kubectl-create")
+    [(_, [field])] = fields(drift(cluster))
+    assert (field["found"], field["manager"]) == ("shop/cart:9", "kubectl-create")
+    del cluster.objects[CART]
+    cluster.create(deployment("cart", replicas=2), "kubectl-create")
+    assert drift(cluster).objects == ()
+
+
 def test_an_encrypted_secret_without_a_key_is_looked_for_and_not_compared(
     cluster: FakeCluster,
 ) -> None:
@@ -251,11 +262,14 @@ def test_an_encrypted_secret_without_a_key_is_looked_for_and_not_compared(
     assert found.not_compared == {}
 
 
-def test_what_cannot_be_read_is_an_error(cluster: FakeCluster) -> None:
-    def refuse(method: str, _: str) -> None:
-        if method == "live":
-            raise PermissionRefused("may not be listed")
-
-    cluster.on_call = refuse
+def test_kinds_that_may_not_be_read_are_not_compared_and_all_of_them_are_an_error(
+    cluster: FakeCluster,
+) -> None:
+    cluster.denied.add(("list", "Secret"))
+    del cluster.objects[SETTINGS]
+    found = drift(cluster)
+    assert [(each.ref, each.kind) for each in found.objects] == [(SETTINGS, "missing")]
+    assert (list(found.not_compared), found.compared) == ([TOKEN], len(OBJECTS) - 1)
+    cluster.denied |= {("list", each["kind"]) for each in OBJECTS}
     with pytest.raises(PermissionRefused):
         drift(cluster)

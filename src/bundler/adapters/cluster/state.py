@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from bundler.adapters.cluster.connection import Answer, KubernetesConnection, path_of
@@ -230,7 +231,10 @@ def find_states(
     for config_map in found:
         places[config_map["metadata"]["namespace"], Place.of(config_map)].append(config_map)
     ordered = sorted(places.items(), key=lambda each: (each[0][1], each[0][0]))
-    return [(*place, _state(config_maps)) for (_, place), config_maps in ordered]
+    return [
+        (*place, replace(_state(config_maps), namespace=where))
+        for (where, place), config_maps in ordered
+    ]
 
 
 def _config_maps(
