@@ -42,6 +42,7 @@ COMMANDS = {
     "load": "What was saved, into a registry.",
     "plan": "What an apply would change, field by field.",
     "apply": "Install a published release into an environment.",
+    "role": "The roles that are enough to apply a release.",
     "status": "What runs in a target, and since when.",
     "history": "What ran in a target; which releases a repository has.",
 }

@@ -21,7 +21,9 @@ KEPT_KINDS = frozenset(
 )
 """(group, kind) of what is never deleted: others' objects or people's data go with it."""
 _JOB = ("batch", "Job")
-_APPLY_VERBS = ("get", "list", "create", "patch")
+_APPLY_VERBS = ("get", "create", "patch")
+_BY_NAME = ("get", "patch", "delete")
+"""What may be allowed for some objects of the whole cluster, and not for all of their kind."""
 _STATE_VERBS = ("get", "list", "create", "update", "delete")
 _LOCK_VERBS = ("get", "create", "update")
 _CAUSES = (("", "Pod"), ("apps", "ReplicaSet"), ("", "Event"))
@@ -55,13 +57,14 @@ def required_needs(wanted: Wanted, stale: Iterable[ObjectRef]) -> Iterator[Need]
     """Without which the release cannot be applied, waited for and recorded."""
     for ref in wanted.objects:
         yield from _needs(_APPLY_VERBS, ref)
+        yield from _needs(("list",), ref) if ref.namespace else ()
         if (ref.group, ref.kind) not in NEVER_WAITED_FOR:
-            yield from _needs(("watch",), ref)
+            yield from _needs(("list", "watch"), ref)
         if (ref.group, ref.kind) == _JOB:
             yield from _needs(("delete",), ref)
     for ref in stale:
         if (ref.group, ref.kind) not in KEPT_KINDS:
-            yield from _needs(("get", "list", "delete"), ref)
+            yield from _needs(("get", "delete"), ref)
     if wanted.state_namespace:
         for verb in _STATE_VERBS:
             yield Need(verb, "", "ConfigMap", wanted.state_namespace)
@@ -85,4 +88,6 @@ def later_needs(wanted: Wanted) -> Iterator[Need]:
 
 
 def _needs(verbs: Iterable[str], ref: ObjectRef) -> Iterator[Need]:
-    return (Need(verb, ref.group, ref.kind, ref.namespace) for verb in verbs)
+    for verb in verbs:
+        name = ref.name if verb in _BY_NAME and not ref.namespace else ""
+        yield Need(verb, ref.group, ref.kind, ref.namespace, name)

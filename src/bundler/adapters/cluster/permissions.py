@@ -92,4 +92,5 @@ def _namespace(need: Need, resource: Resource) -> str:
 
 def _attributes(need: Need, resource: Resource, namespace: str) -> Mapping[str, str]:
     attributes = {"verb": need.verb, "group": need.group, "resource": resource.plural}
-    return {**attributes, "namespace": namespace} if namespace else attributes
+    named = {"name": need.name} if need.name else {}
+    return attributes | named | ({"namespace": namespace} if namespace else {})
