@@ -9,7 +9,15 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from bundler.cli import deployments, options, output, plan_files, preparing, wiring_targets
+from bundler.cli import (
+    deployments,
+    notifications,
+    options,
+    output,
+    plan_files,
+    preparing,
+    wiring_targets,
+)
 from bundler.cli.connections import ConnectionFlags
 from bundler.cli.preparing import Ready
 from bundler.deploy import policy
@@ -50,6 +58,8 @@ def apply(
         str | None, typer.Option("--reason", help="Why, for the record; asked for with a file.")
     ] = None,
     allow_downgrade: options.AllowDowngrade = None,
+    events: options.EventsFile = None,
+    webhooks: options.WebhooksFile = None,
     sops: options.Sops = None,
     deploy_registry: options.DeployRegistry = None,
     plain_http: options.PlainHttp = False,
@@ -94,7 +104,11 @@ def apply(
         ),
         None if no_image_check else wiring_targets.image_check(plain_http),
     )  # fmt: skip
-    with preparing.opened(bundle, destinations, flags, sops, lock_timeout) as ready:
+    with (
+        notifications.told(events, webhooks) as on_event,
+        preparing.opened(bundle, destinations, flags, sops, lock_timeout) as ready,
+    ):
+        runner = replace(runner, on_event=on_event)
         if reviewed:
             reviewed.check_places(preparing.places(ready, state_namespace))
             if len(ready.targets) > 1:  # all of them, before the first is changed
