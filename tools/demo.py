@@ -94,6 +94,9 @@ def main() -> None:
         say("A real control plane: etcd, API server, controllers, scheduler; kwok for the nodes.")
         with ControlPlane() as control_plane:
             kubeconfig = {"KUBECONFIG": str(control_plane.kubeconfig)}
+            print("# Its nodes pull nothing: the images are in a folder, and not asked for.")
+            print("$ export BUNDLER_NO_IMAGE_CHECK=1")
+            kubeconfig["BUNDLER_NO_IMAGE_CHECK"] = "1"
             run(Shell(environment | kubeconfig), f"--kubeconfig {control_plane.kubeconfig}")
     else:
         run(Shell(environment), "--directory stage")

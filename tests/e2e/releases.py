@@ -37,6 +37,7 @@ class Releases:
     project: str = "shop"
     environment: str = "stage"
     allowed: Allowed = field(default_factory=Allowed)
+    is_protected: bool = False
 
     @property
     def registry(self) -> str:
@@ -50,7 +51,9 @@ class Releases:
     ) -> str:
         """Publish a release that has the same objects for every target; its digest."""
         targets = tuple(Target(name, where, "overlay") for name, where in self.namespaces.items())
-        environment = Environment(self.environment, targets, protected=False, allowed=self.allowed)
+        environment = Environment(
+            self.environment, targets, self.is_protected, allowed=self.allowed
+        )
         repository = Repository.parse(self.registry)
         project = Project(
             self.project, {}, {}, {self.environment: environment}, repository, Lookup({})

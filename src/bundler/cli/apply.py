@@ -11,6 +11,7 @@ import typer
 
 from bundler.cli import (
     deployments,
+    notifications,
     options,
     output,
     plan_files,
@@ -59,6 +60,8 @@ def apply(
         str | None, typer.Option("--reason", help="Why, for the record; asked for with a file.")
     ] = None,
     allow_downgrade: options.AllowDowngrade = None,
+    events: options.EventsFile = None,
+    webhooks: options.WebhooksFile = None,
     sops: options.Sops = None,
     deploy_registry: options.DeployRegistry = None,
     plain_http: options.PlainHttp = False,
@@ -99,6 +102,7 @@ def apply(
         limits = replace(limits, timeout=declared)
     with (
         progress.shown() as on_progress,
+        notifications.told(events, webhooks) as on_event,
         preparing.opened(bundle, destinations, flags, sops, lock_timeout) as ready,
     ):
         runner = wiring_targets.runner(
@@ -108,6 +112,7 @@ def apply(
             ),
             None if no_image_check else wiring_targets.image_check(plain_http),
         )  # fmt: skip
+        runner = replace(runner, on_event=on_event)
         if reviewed:
             reviewed.check_places(preparing.places(ready, state_namespace))
             if len(ready.targets) > 1:  # all of them, before the first is changed

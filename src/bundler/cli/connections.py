@@ -153,6 +153,12 @@ _HINT = (
 )
 
 
+def way_to(flags: ConnectionFlags, place: str) -> TargetConnection | None:
+    """The way to a target of a cluster, if one is named."""
+    way = flags.listed.get(place) if flags.targets_file else flags.direct
+    return way if way and way.is_given and not way.directory else None
+
+
 def _ways(flags: ConnectionFlags, places: Sequence[str]) -> list[TargetConnection]:
     if flags.targets_file is None and flags.direct.is_given:
         return [flags.direct] * len(places)

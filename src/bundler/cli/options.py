@@ -238,6 +238,24 @@ NoImageCheck = Annotated[
         help="Do not ask the image registries, which this machine cannot reach.",
     ),
 ]
+EventsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--events",
+        envvar="BUNDLER_EVENTS",
+        metavar="FILE",
+        help="Append a JSON line for each event to this file.",
+    ),
+]
+WebhooksFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--webhooks",
+        envvar="BUNDLER_WEBHOOKS",
+        metavar="FILE",
+        help="Post events to the webhooks of this file, and to $BUNDLER_WEBHOOK.",
+    ),
+]
 OnlyEnvironment = Annotated[str | None, typer.Option("--env", help="Only this environment.")]
 Environment = Annotated[str, typer.Option("--env", envvar="BUNDLER_ENV", help="The environment.")]
 Target = Annotated[

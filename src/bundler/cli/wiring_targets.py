@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,6 +141,24 @@ def _connect(way: TargetConnection) -> KubernetesConnection:
             "(targets.yaml, --cluster)",
         )
     return connection
+
+
+def plurals(way: TargetConnection) -> Callable[[str, str], str | None]:
+    """How a cluster's API calls the objects of a kind; None for kinds that it does not serve.
+
+    It is asked when the first kind is. Raises NoConnection, Unreachable, PermissionRefused.
+    """
+    from bundler.adapters.cluster.discovery import Discovery
+
+    @cache
+    def discovery() -> Discovery:
+        return Discovery(_connect(way))
+
+    def plural(group: str, kind: str) -> str | None:
+        resource = discovery().find(group, kind)
+        return resource.plural if resource else None
+
+    return plural
 
 
 def target_states(

@@ -67,7 +67,8 @@ def guarded_plan(
         back = (replace(finding, severity="warning") for finding in back)
     found = [*_of_cluster(place, state, identity_of(to)), *back]
     refuse_errors(found)
-    return replace(plan_for(wanted, state, to, policy), warnings=tuple(found))
+    plan = plan_for(wanted, state, to, policy)
+    return replace(plan, warnings=(*found, *plan.warnings))
 
 
 def refuse_errors(findings: Sequence[Finding]) -> None:

@@ -166,6 +166,16 @@ def _wanted_secrets(plan: Plan) -> Mapping[ObjectRef, ObjectRef]:
     return wanted
 
 
+def declared_pull_secrets(objects: Iterable[KubernetesObject]) -> frozenset[ObjectRef]:
+    """All that objects name, their pods or accounts."""
+    found = set()
+    for obj in objects:
+        ref, pods = ObjectRef.of(obj), pod_spec(obj)
+        for named in (pods[1] if pods else {}, obj if ref.kind == "ServiceAccount" else {}):
+            found |= {ObjectRef(*_SECRET, ref.namespace, name) for name in _named(named)}
+    return frozenset(found)
+
+
 def _named(value: Any) -> Iterator[str]:
     listed = value.get("imagePullSecrets")
     for each in listed if isinstance(listed, list) else ():

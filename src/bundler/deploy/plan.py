@@ -11,9 +11,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
+from bundler.deploy import permissions
 from bundler.deploy.apply import DELETIONS, dry_run, uid_of
 from bundler.deploy.field_changes import field_changes, wanted_changes
 from bundler.deploy.fields import is_same_outcome, is_unchanged
+from bundler.deploy.permissions import KEPT_KINDS
 from bundler.deploy.policy import Policy
 from bundler.deploy.readiness import is_true
 from bundler.errors import BundlerError, NotFound, OwnershipRefused, PermissionRefused, Refused
@@ -31,17 +33,12 @@ from bundler.model.objects import (
 )
 from bundler.model.reference import Digest
 from bundler.model.revision import TargetState
-from bundler.ports import Need, ObjectReader, ObjectWriter, PermissionReader
+from bundler.ports import ObjectReader, ObjectWriter, PermissionReader
 
 _NAMESPACE = ("", "Namespace")
 _DEFINITION = ("apiextensions.k8s.io", "CustomResourceDefinition")
-KEPT_KINDS = frozenset(
-    {_NAMESPACE, _DEFINITION, ("", "PersistentVolume"), ("", "PersistentVolumeClaim")}
-)
-"""(group, kind) of what is never deleted: others' objects or people's data go with it."""
 _JOB = ("batch", "Job")
 _DEFAULT = Policy()
-_APPLY_VERBS = ("get", "list", "create", "patch")
 
 
 class PlanTarget(ObjectReader, ObjectWriter, PermissionReader, Protocol):
@@ -93,7 +90,7 @@ def make_plan(
 ) -> Plan:
     """Raises OwnershipRefused, PermissionRefused or Refused with all findings, and Unreachable."""
     old = stale(recorded, wanted.objects)
-    _check_permissions(wanted, old, to)
+    warnings = permissions.check(wanted, old, to)
     versions = {ref: str(obj["apiVersion"]) for ref, obj in wanted.objects.items()}
     live = to.live(versions | dict.fromkeys(old, ""))
     guesses = [_guess(ref, obj, live.get(ref), recorded) for ref, obj in wanted.objects.items()]
@@ -101,37 +98,8 @@ def make_plan(
     changes, refused = _ask(guesses, wanted, live, to)
     _raise_all([*foreign, *refused])
     deletions = list(_deletions(old, live, recorded, wanted.owner, policy))
-    return Plan(wanted.environment, wanted.target, tuple(_waves(changes, deletions)))
-
-
-# --- permissions --------------------------------------------------------------------------------
-
-
-def _check_permissions(wanted: Wanted, old: Sequence[ObjectRef], to: PermissionReader) -> None:
-    missing = to.missing(sorted(set(_needs(wanted, old))))
-    if missing:
-        raise PermissionRefused(
-            f"{wanted.environment}/{wanted.target}: {len(missing)} "
-            f"permission{'s are' if len(missing) > 1 else ' is'} missing: "
-            + ", ".join(str(need) for need in missing),
-            hint="nothing was changed; grant them to the account that applies",
-        )
-
-
-def _needs(wanted: Wanted, old: Sequence[ObjectRef]) -> Iterator[Need]:
-    for ref in wanted.objects:
-        verbs = (*_APPLY_VERBS, "delete") if (ref.group, ref.kind) == _JOB else _APPLY_VERBS
-        yield from (Need(verb, ref.group, ref.kind, ref.namespace) for verb in verbs)
-    for ref in old:
-        if (ref.group, ref.kind) not in KEPT_KINDS:
-            yield from (
-                Need(verb, ref.group, ref.kind, ref.namespace) for verb in ("get", "list", "delete")
-            )
-    if wanted.state_namespace:
-        for verb in ("get", "list", "create", "update", "delete"):
-            yield Need(verb, "", "ConfigMap", wanted.state_namespace)
-        for verb in ("get", "create", "update"):
-            yield Need(verb, "coordination.k8s.io", "Lease", wanted.state_namespace)
+    waves = tuple(_waves(changes, deletions))
+    return Plan(wanted.environment, wanted.target, waves, warnings=warnings)
 
 
 # --- one object ---------------------------------------------------------------------------------

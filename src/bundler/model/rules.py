@@ -319,6 +319,7 @@ RULES: Mapping[str, Rule] = _catalogue(
         "apply",
         _BY_HAND,
         other_cluster="a target that was recorded on another cluster; `--cluster` goes on",
+        webhook="a webhook whose address or variables are not as they have to be",
         image_not_there="an image that its registry has not",
     ),
     _about_pull_secrets("missing", "that neither the target nor the release has", "error"),
@@ -335,6 +336,7 @@ RULES: Mapping[str, Rule] = _catalogue(
         "warning",
         cluster_unknown="a cluster whose identity we may not read",
         other_content="a release that is current there with another content",
+        permission_missing="a permission without which less can be told of a failure",
     ),
     _about_pull_secrets("unknown", "that we may not read", "warning"),
 )

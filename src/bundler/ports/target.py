@@ -19,11 +19,14 @@ class Need(NamedTuple):
     group: str
     kind: str
     namespace: str
+    name: str = ""
+    """Of the one object that it is about; empty for all of the kind."""
 
     def __str__(self) -> str:
         where = f" in namespace {self.namespace}" if self.namespace else ""
         group = f".{self.group}" if self.group else ""
-        return f"{self.verb} {self.kind}{group}{where}"
+        name = f" {self.name}" if self.name else ""
+        return f"{self.verb} {self.kind}{group}{name}{where}"
 
 
 class Observation(NamedTuple):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
-from bundler.adapters.cluster.connection import CONNECTIONS, KubernetesConnection
+from bundler.adapters.cluster.connection import KubernetesConnection
 from bundler.adapters.cluster.discovery import Discovery
 from bundler.adapters.cluster.errors import refusal
 from bundler.adapters.cluster.lease import KubernetesLease
 from bundler.adapters.cluster.objects import KubernetesObjects
+from bundler.adapters.cluster.permissions import KubernetesPermissions
 from bundler.adapters.cluster.state import KubernetesState, Place
 from bundler.adapters.cluster.watch import KubernetesWatcher
 from bundler.model.connection import Identity
@@ -20,7 +20,6 @@ from bundler.model.revision import Revision, TargetState
 from bundler.ports import Holder, Need, ObjectWatcher
 
 _SUBJECT = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
-_ACCESS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 class KubernetesCluster:
@@ -51,6 +50,7 @@ class KubernetesCluster:
         self._connection = connection
         self._identity = Identity("cluster", expected, is_expected=True) if expected else None
         self._discovery = Discovery(connection)
+        self._permissions = KubernetesPermissions(connection, self._discovery)
         self._lease = KubernetesLease(
             connection,
             namespace=kept_in,
@@ -95,35 +95,7 @@ class KubernetesCluster:
 
     def missing(self, needs: Iterable[Need]) -> tuple[Need, ...]:
         """Kinds that the cluster does not serve yet cannot be asked about and are left out."""
-        distinct = sorted(set(needs))
-        if not distinct or self._is_allowed({"verb": "*", "group": "*", "resource": "*"}):
-            return ()
-        with ThreadPoolExecutor(CONNECTIONS) as threads:
-            allowed = list(threads.map(self._is_granted, distinct))
-        return tuple(need for need, yes in zip(distinct, allowed, strict=True) if not yes)
-
-    def _is_granted(self, need: Need) -> bool:
-        resource = self._discovery.find(need.group, need.kind)
-        if resource is None:
-            return True
-        attributes = {"verb": need.verb, "group": need.group, "resource": resource.plural}
-        if resource.is_namespaced and need.namespace:
-            attributes["namespace"] = need.namespace
-        return self._is_allowed(attributes)
-
-    def _is_allowed(self, attributes: Mapping[str, str]) -> bool:
-        answer = self._connection.request(
-            "POST",
-            _ACCESS,
-            body={
-                "apiVersion": "authorization.k8s.io/v1",
-                "kind": "SelfSubjectAccessReview",
-                "spec": {"resourceAttributes": attributes},
-            },
-        )
-        if not answer.is_ok:
-            raise refusal(answer, "our permissions cannot be asked for")
-        return bool((answer.document.get("status") or {}).get("allowed"))
+        return self._permissions.missing(needs)
 
     def authenticated(self) -> str | None:
         answer = self._connection.request(
