@@ -108,7 +108,7 @@ def apply(
     with (
         progress.shown() as on_progress,
         notifications.told(events, webhooks) as on_event,
-        preparing.opened(bundle, destinations, flags, sops, lock_timeout) as ready,
+        preparing.opened(bundle, destinations, flags, sops, lock_timeout, at_once) as ready,
     ):
         runner = wiring_targets.runner(
             consent.again, on_progress, limits, reason,

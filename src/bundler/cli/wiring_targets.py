@@ -17,6 +17,7 @@ from bundler.model.reference import ArtifactReference
 
 if TYPE_CHECKING:
     from bundler.adapters.cluster.connection import KubernetesConnection
+    from bundler.adapters.cluster.known import Known
     from bundler.deploy.limits import Limits
     from bundler.deploy.policy import Policy
     from bundler.deploy.progress import OnProgress
@@ -82,44 +83,69 @@ def open_targets(
     ways: Sequence[tuple[Destination, TargetConnection]],
     state_namespace: str | None,
     lock_seconds: float,
+    at_once: int = 1,
 ) -> Iterator[list[DeployTarget]]:
-    """Open every target before any is used. Raises NoConnection, Unreachable, Refused."""
+    """Open every target before any is used, `at_once` of them together.
+
+    Raises NoConnection, Unreachable, Refused.
+    """
     with ExitStack() as opened:
+        clusters = _Clusters(opened, at_once)
         yield [
-            _open_target(destination, way, state_namespace, lock_seconds, opened)
+            _directory(destination, way.directory)
+            if way.directory
+            else clusters.target(destination, way, state_namespace, lock_seconds)
             for destination, way in ways
         ]
 
 
-def _open_target(
-    destination: Destination,
-    way: TargetConnection,
-    state_namespace: str | None,
-    lock_seconds: float,
-    opened: ExitStack,
-) -> DeployTarget:
-    if way.directory:
-        from bundler.adapters.directory_target import DirectoryTarget
+def _directory(destination: Destination, directory: str) -> DeployTarget:
+    from bundler.adapters.directory_target import DirectoryTarget
 
-        return DirectoryTarget(
-            Path(way.directory),
-            project=destination.project,
-            environment=destination.environment,
-            target=destination.target,
-        )
-    from bundler.adapters.cluster.kubernetes_cluster import KubernetesCluster
-
-    return KubernetesCluster(
-        opened.enter_context(_connect(way)),
+    return DirectoryTarget(
+        Path(directory),
         project=destination.project,
         environment=destination.environment,
         target=destination.target,
-        namespace=destination.namespace,
-        state_namespace=state_namespace,
-        lock_timeout=lock_seconds,
-        tell=output.note,
-        expected=way.cluster,
     )
+
+
+class _Clusters:
+    """Targets in the same cluster share a connection, and what is asked of it once."""
+
+    def __init__(self, opened: ExitStack, at_once: int) -> None:
+        self._opened = opened
+        self._at_once = at_once
+        self._known: dict[TargetConnection, tuple[KubernetesConnection, Known]] = {}
+
+    def target(
+        self,
+        destination: Destination,
+        way: TargetConnection,
+        state_namespace: str | None,
+        lock_seconds: float,
+    ) -> DeployTarget:
+        from bundler.adapters.cluster.kubernetes_cluster import KubernetesCluster
+
+        connection, known = self._connected(way)
+        return KubernetesCluster(
+            connection,
+            project=destination.project,
+            environment=destination.environment,
+            target=destination.target,
+            namespace=destination.namespace,
+            state_namespace=state_namespace,
+            lock_timeout=lock_seconds,
+            tell=output.note,
+            expected=way.cluster,
+            known=known,
+        )
+
+    def _connected(self, way: TargetConnection) -> tuple[KubernetesConnection, Known]:
+        if way not in self._known:
+            connection, known = _connect(way, self._at_once)
+            self._known[way] = self._opened.enter_context(connection), known
+        return self._known[way]
 
 
 def decrypter(program: str | None) -> Decrypter:
@@ -128,19 +154,25 @@ def decrypter(program: str | None) -> Decrypter:
     return Sops(program)
 
 
-def _connect(way: TargetConnection) -> KubernetesConnection:
-    from bundler.adapters.cluster.connection import connect
-    from bundler.adapters.cluster.kubernetes_cluster import cluster_uid
+def _connect(way: TargetConnection, at_once: int = 1) -> tuple[KubernetesConnection, Known]:
+    from bundler.adapters.cluster.connection import CONNECTIONS, connect
+    from bundler.adapters.cluster.known import Known
 
-    connection = connect(context=way.context, kubeconfig=way.kubeconfig, in_cluster=way.in_cluster)
-    found = cluster_uid(connection) if way.cluster else None
+    connection = connect(
+        context=way.context,
+        kubeconfig=way.kubeconfig,
+        in_cluster=way.in_cluster,
+        size=CONNECTIONS * at_once,
+    )
+    known = Known(connection)
+    found = known.uid() if way.cluster else None
     if found != way.cluster:
         raise Refused(
             f"{connection.server} is cluster {found}, and cluster {way.cluster} is expected",
             hint="these are the UIDs of kube-system: correct the connection, or what is expected "
             "(targets.yaml, --cluster)",
         )
-    return connection
+    return connection, known
 
 
 def plurals(way: TargetConnection) -> Callable[[str, str], str | None]:
@@ -148,14 +180,13 @@ def plurals(way: TargetConnection) -> Callable[[str, str], str | None]:
 
     It is asked when the first kind is. Raises NoConnection, Unreachable, PermissionRefused.
     """
-    from bundler.adapters.cluster.discovery import Discovery
 
     @cache
-    def discovery() -> Discovery:
-        return Discovery(_connect(way))
+    def known() -> Known:
+        return _connect(way)[1]
 
     def plural(group: str, kind: str) -> str | None:
-        resource = discovery().find(group, kind)
+        resource = known().discovery.find(group, kind)
         return resource.plural if resource else None
 
     return plural
@@ -176,5 +207,6 @@ def target_states(
         return directory_target.find_states(directory)
     from bundler.adapters.cluster import state as kubernetes_state
 
-    with _connect(flags) as connection:
+    connection, _ = _connect(flags)
+    with connection:
         return kubernetes_state.find_states(connection, state_namespace)
