@@ -69,7 +69,9 @@ def main() -> None:
     for name, each in took.items():
         print(f"{name:<20} {statistics.median(each):6.2f} s   {[round(s, 2) for s in each]}")
     for when in ("first", "again"):
-        one_, many_ = (statistics.median(took[f"{n}, {when}"]) for n in ("one target", "20 targets"))
+        one_, many_ = (
+            statistics.median(took[f"{n}, {when}"]) for n in ("one target", "20 targets")
+        )
         print(f"{when}: {many_ / one_:.2f} times one target")
 
 
