@@ -89,8 +89,7 @@ def test_an_interruption_is_recorded_by_every_target_that_is_under_way(
     regions.publish("v1.0.0", deployment("cart", "unready:1"))
     running = machine.started(regions("v1.0.0"), "--at-once", 2)
     under_way = [places["eu"], places["us"]]
-    for place in under_way:
-        until(lambda place=place: bool(place.owned()), "something of ours")
+    until(lambda: all(place.owned() for place in under_way), "something of ours in both")
     running.process.send_signal(signal.SIGTERM)
     result = running.end()
     assert result.exit_code == 143

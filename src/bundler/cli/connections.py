@@ -60,7 +60,7 @@ class ConnectionFlags:
             return {}
         return {
             place: way
-            if way.in_cluster or way.directory
+            if way.in_cluster or way.directory or way.git
             else replace(way, kubeconfig=way.kubeconfig or self.kubeconfig)
             for place, way in wiring_targets.targets_file(self.targets_file).items()
         }

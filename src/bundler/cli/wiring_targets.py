@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from bundler.cli import identity, output, wiring
 from bundler.errors import NoConnection, Refused
-from bundler.model.connection import Destination, TargetConnection
+from bundler.model.connection import Destination, GitFolder, TargetConnection
 from bundler.model.reference import ArtifactReference
 
 if TYPE_CHECKING:
     from bundler.adapters.cluster.connection import KubernetesConnection
     from bundler.adapters.cluster.known import Known
+    from bundler.adapters.git.branch_folder import BranchFolder
     from bundler.deploy.limits import Limits
     from bundler.deploy.policy import Policy
     from bundler.deploy.progress import OnProgress
@@ -92,22 +93,37 @@ def open_targets(
     with ExitStack() as opened:
         clusters = _Clusters(opened, at_once)
         yield [
-            _directory(destination, way.directory)
-            if way.directory
-            else clusters.target(destination, way, state_namespace, lock_seconds)
+            _files(destination, way, opened)
+            or clusters.target(destination, way, state_namespace, lock_seconds)
             for destination, way in ways
         ]
 
 
-def _directory(destination: Destination, directory: str) -> DeployTarget:
-    from bundler.adapters.directory_target import DirectoryTarget
+def _files(
+    destination: Destination, way: TargetConnection, opened: ExitStack
+) -> DeployTarget | None:
+    """The target that is a folder, here or in a repository; None for a cluster."""
+    names = {
+        "project": destination.project,
+        "environment": destination.environment,
+        "target": destination.target,
+    }
+    if way.directory:
+        from bundler.adapters.directory_target import DirectoryTarget
 
-    return DirectoryTarget(
-        Path(directory),
-        project=destination.project,
-        environment=destination.environment,
-        target=destination.target,
-    )
+        return DirectoryTarget(Path(way.directory), **names)
+    if way.git:
+        from bundler.adapters.git_target import GitTarget
+
+        return GitTarget(opened.enter_context(_branch_folder(way.git)), **names)
+    return None
+
+
+def _branch_folder(git: GitFolder) -> BranchFolder:
+    from bundler.adapters.git.branch_folder import BranchFolder
+    from bundler.adapters.git_target import WANTED
+
+    return BranchFolder(*git, WANTED)
 
 
 class _Clusters:
@@ -205,6 +221,11 @@ def target_states(
                 f"{directory} is no folder", hint="apply to it first, or name another"
             )
         return directory_target.find_states(directory)
+    if flags.git:
+        from bundler.adapters import git_target
+
+        with _branch_folder(flags.git) as place:
+            return git_target.find_states(place)
     from bundler.adapters.cluster import state as kubernetes_state
 
     connection, _ = _connect(flags)
