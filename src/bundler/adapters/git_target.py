@@ -54,6 +54,11 @@ class GitTarget(DirectoryTarget):
         with _told(self._place):
             return super().read()
 
+    def prepare(self) -> None:
+        self._place.read()
+        with _told(self._place):
+            super().prepare()
+
     def write_revision(self, revision: Revision) -> None:
         """One that succeeded is pushed, with all that was written before it.
 
