@@ -132,11 +132,14 @@ class BranchFolder:
 
     def _entries_of(self, git: Git, commit: str) -> Mapping[str, _Entry]:
         """All files of the folder, by their paths in it. Raises NoConnection where it is none."""
-        for place in [*reversed(PurePosixPath(self._path).parents), PurePosixPath(self._path)]:
-            found = verified(git, f"{commit}:{_text(place)}")
-            if found is None:
+        parts = self._path.split("/") if self._path else []
+        places = ["/".join(parts[:number]) for number in range(len(parts) + 1)]
+        asked = [f"{commit}:{place}" for place in places]
+        answers = git.told(asked, "cat-file", "--batch-check=%(objecttype)").decode().splitlines()
+        for place, answer in zip(places, answers, strict=True):
+            if answer.endswith(" missing"):
                 return {}
-            if git.output("cat-file", "-t", found).strip() != b"tree":
+            if answer != "tree":
                 raise NoConnection(f"{self}: {place} is no folder", hint=_CORRECT)
         listing = git.output("ls-tree", "-r", "-z", "--full-tree", f"{commit}:{self._path}")
         entries = {}
@@ -182,7 +185,9 @@ class BranchFolder:
         for _ in range(ATTEMPTS):
             commit = self._committed(git, changes, message)
             if self._is_pushed(git, commit):
-                self._tip, self._entries = commit, self._entries_of(git, commit)
+                left = {path: entry for path, entry in self._entries.items() if path not in changes}
+                new = {path: entry for path, entry in changes.items() if entry}
+                self._tip, self._entries = commit, left | new
                 return commit
             self._follow(git)
         raise Locked(
@@ -220,15 +225,9 @@ class BranchFolder:
         git.told(lines, "update-index", "--index-info")
         tree = git.output("write-tree").decode().strip()
         parents = ["-p", self._tip] if self._tip else []
-        command = (*self._author(git), "commit-tree", *_signing(git), tree, *parents)
+        before, after = _author_and_signing(git)
+        command = (*before, "commit-tree", *after, tree, *parents)
         return git.told(message.splitlines(), *command).decode().strip()
-
-    def _author(self, git: Git) -> Iterable[str]:
-        """git's environment and settings say who it is; we do where they do not."""
-        yield from ("-c", "i18n.commitEncoding=UTF-8")
-        for key, value in _OWN_NAME.items():
-            if not git.output("config", "--get", key, failure=b"").strip():
-                yield from ("-c", f"{key}={value}")
 
     def _is_pushed(self, git: Git, commit: str) -> bool:
         """False where somebody else was faster. Raises Refused where the server says no."""
@@ -271,14 +270,16 @@ def _checked(path: str) -> str:
     return "/".join(parts)
 
 
-def _text(path: PurePosixPath) -> str:
-    return "" if path == PurePosixPath() else str(path)
-
-
-def _signing(git: Git) -> list[str]:
-    """Signed where git's own settings say that commits are."""
-    asked = ("config", "--type=bool", "--get", "commit.gpgSign")
-    return ["-S"] if git.output(*asked, failure=b"").strip() == b"true" else []
+def _author_and_signing(git: Git) -> tuple[list[str], list[str]]:
+    """Options of git and of its command: git's environment and settings say who it is and whether
+    commits are signed; we say who where they do not."""
+    listed = git.output("config", "-z", "--get-regexp", r"^(user\.|commit\.gpgsign)", failure=b"")
+    lines = listed.decode(errors="replace").split("\0")
+    found = {key: value for key, _, value in (line.partition("\n") for line in lines)}
+    names = [f"{key}={value}" for key, value in _OWN_NAME.items() if not found.get(key)]
+    options = [part for each in ("i18n.commitEncoding=UTF-8", *names) for part in ("-c", each)]
+    is_signed = found.get("commit.gpgsign", "").lower() in ("true", "yes", "on", "1")
+    return options, ["-S"] if is_signed else []
 
 
 def _contents(git: Git, entries: Iterable[_Entry]) -> Mapping[str, bytes]:
