@@ -1,9 +1,11 @@
-"""What every target of a deploy promises: a cluster in memory, a folder, and a real cluster."""
+"""What every target of a deploy promises: a cluster in memory, a folder, one of a git repository,
+and a real cluster."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +16,8 @@ import pytest
 from bundler.adapters.cluster.connection import connect
 from bundler.adapters.cluster.kubernetes_cluster import KubernetesCluster
 from bundler.adapters.directory_target import DirectoryTarget
+from bundler.adapters.git.branch_folder import BranchFolder
+from bundler.adapters.git_target import WANTED, GitTarget
 from bundler.deploy.field_drift import suspects
 from bundler.deploy.fields import is_same_outcome, is_unchanged
 from bundler.deploy.flow import apply_to_target
@@ -27,6 +31,7 @@ from bundler.ports import DeployTarget, Need
 from tests.fakes import releases
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.releases import Object, release, runner
+from tests.git_history import NewCommit, git, make_history
 from tools.control_plane import ControlPlane
 
 IMAGE = "registry.example.com/shop/cart:1"
@@ -40,6 +45,10 @@ class Place:
     namespace: str
     clock: Callable[[], str]
     monotonic: Callable[[], float]
+    finish: Callable[[DeployTarget], None] = lambda _: None
+    """Let other runners see what this one has written, as the end of its apply does."""
+    notes_checks: bool = True
+    """Whether it remembers when a release was found to be in place."""
 
     def made(self, api_version: str, kind: str, name: str, **rest: Any) -> Object:
         return releases.made(api_version, kind, name, namespace=self.namespace, **rest)
@@ -80,6 +89,26 @@ def directory(request: pytest.FixtureRequest) -> Iterator[Place]:
     yield Place(open_, "shop", now, time.monotonic)
 
 
+def git_folder(request: pytest.FixtureRequest) -> Iterator[Place]:
+    repository: Path = request.getfixturevalue("tmp_path") / "deployments"
+    make_history(repository / "work", [NewCommit({"README.md": "deployments"})])
+    git(repository, "clone", "--quiet", "--bare", "work", "bare")
+    places: dict[DeployTarget, BranchFolder] = {}
+    with ExitStack() as opened:
+
+        def open_() -> DeployTarget:
+            place = BranchFolder(str(repository / "bare"), "main", "clusters/eu", WANTED)
+            opened.enter_context(place)
+            target = GitTarget(place, project="shop", environment="stage", target="default")
+            places[target] = place
+            return target
+
+        def finish(target: DeployTarget) -> None:
+            places[target].write("what was written")
+
+        yield Place(open_, "shop", now, time.monotonic, finish, notes_checks=False)
+
+
 def cluster(request: pytest.FixtureRequest) -> Iterator[Place]:
     control_plane: ControlPlane = request.getfixturevalue("control_plane")
     namespace: str = request.getfixturevalue("namespace")
@@ -97,7 +126,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Place]:
         yield Place(open_, namespace, now, time.monotonic)
 
 
-@pytest.fixture(params=[fake, directory, cluster], ids=lambda make: make.__name__)
+@pytest.fixture(params=[fake, directory, git_folder, cluster], ids=lambda make: make.__name__)
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     yield from request.param(request)
 
@@ -105,6 +134,12 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 @pytest.fixture(params=[fake, cluster], ids=lambda make: make.__name__)
 def server(request: pytest.FixtureRequest) -> Iterator[Place]:
     """Those that own fields, know kinds and run pods."""
+    yield from request.param(request)
+
+
+@pytest.fixture(params=[fake, directory, cluster], ids=lambda make: make.__name__)
+def locked(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """Those that keep others out; a git repository tells the slower one (test_git_target.py)."""
     yield from request.param(request)
 
 
@@ -323,8 +358,10 @@ def test_the_inventory_is_read_as_it_was_written(place: Place) -> None:
     target = place.open()
     target.prepare()
     target.write_inventory(inventory)
+    place.finish(target)
     assert place.open().read().inventory == inventory
     target.write_inventory(Inventory())
+    place.finish(target)
     assert place.open().read().inventory == Inventory()
 
 
@@ -338,14 +375,16 @@ def test_revisions_are_read_in_their_order_and_replaced_by_number(place: Place) 
     )  # fmt: skip
     for each in (revision(1), revision(2), revision(10), done):
         target.write_revision(each)
+    place.finish(target)
     assert place.open().read().revisions == (revision(1), done, revision(10))
     target.drop_revision(1)
     target.drop_revision(1)
+    place.finish(target)
     assert [each.number for each in place.open().read().revisions] == [2, 10]
 
 
-def test_one_runner_holds_the_lock_and_the_other_is_told_who(place: Place) -> None:
-    one, other = place.open(), place.open()
+def test_one_runner_holds_the_lock_and_the_other_is_told_who(locked: Place) -> None:
+    one, other = locked.open(), locked.open()
     one.prepare()
     with one.held("runner-1"), pytest.raises(Locked, match="runner-1"), other.held("runner-2"):
         pass
@@ -435,7 +474,7 @@ def test_the_same_release_again_changes_nothing(place: Place) -> None:
     result = place.apply(first(place))
     assert (result.status, result.revision, result.error) == ("unchanged", 1, None)
     assert result.changes.counts()["unchanged"] == 4
-    assert place.open().read().revisions[0].last_checked
+    assert bool(place.open().read().revisions[0].last_checked) == place.notes_checks
 
 
 def test_an_image_that_cannot_be_pulled_is_told_with_its_pod(server: Place) -> None:

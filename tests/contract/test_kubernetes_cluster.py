@@ -12,7 +12,8 @@ import pytest
 
 from bundler.adapters.cluster import objects as kubernetes_objects
 from bundler.adapters.cluster.connection import KubernetesConnection, connect
-from bundler.adapters.cluster.kubernetes_cluster import KubernetesCluster, cluster_uid
+from bundler.adapters.cluster.known import cluster_uid
+from bundler.adapters.cluster.kubernetes_cluster import KubernetesCluster
 from bundler.errors import (
     BundlerError,
     NotFound,

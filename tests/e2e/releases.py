@@ -38,6 +38,7 @@ class Releases:
     environment: str = "stage"
     allowed: Allowed = field(default_factory=Allowed)
     is_protected: bool = False
+    canaries: frozenset[str] = frozenset()
 
     @property
     def registry(self) -> str:
@@ -50,7 +51,10 @@ class Releases:
         self, tag: str, *objects: Object, external: Mapping[str, Digest] | None = None
     ) -> str:
         """Publish a release that has the same objects for every target; its digest."""
-        targets = tuple(Target(name, where, "overlay") for name, where in self.namespaces.items())
+        targets = tuple(
+            Target(name, where, "overlay", canary=name in self.canaries)
+            for name, where in self.namespaces.items()
+        )
         environment = Environment(
             self.environment, targets, self.is_protected, allowed=self.allowed
         )

@@ -1,4 +1,4 @@
-"""The runner's `targets.yaml`: which connection leads to which target (docs/apply.md)."""
+"""The runner's `targets.yaml`: which connection leads to which target (docs/targets.md)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bundler.adapters.git.transport import is_address
 from bundler.errors import NoConnection
 from bundler.manifests import InvalidYaml, read_documents
-from bundler.model.connection import TargetConnection
+from bundler.model.connection import GitFolder, TargetConnection
 from bundler.model.finding import Finding
 from bundler.ports import DocumentSchemas
 
@@ -26,7 +27,7 @@ def read(path: Path, schemas: DocumentSchemas) -> Mapping[str, TargetConnection]
     findings = schemas.check("targets", document)
     if findings:
         raise NoConnection(
-            f"{path} does not describe targets", hint="see docs/apply.md", findings=findings
+            f"{path} does not describe targets", hint="see docs/targets.md", findings=findings
         )
     return {name: _connection(path.parent, settings) for name, settings in document.items()}
 
@@ -39,4 +40,12 @@ def _connection(folder: Path, settings: Mapping[str, Any]) -> TargetConnection:
         settings.get("inCluster", False),
         str(folder / directory) if directory else None,
         settings.get("cluster"),
+        _git_folder(folder, settings["git"]) if "git" in settings else None,
     )
+
+
+def _git_folder(folder: Path, settings: Mapping[str, str]) -> GitFolder:
+    repository = settings["repository"]
+    if not is_address(repository):
+        repository = str((folder / repository).resolve())
+    return GitFolder(repository, settings.get("branch", "main"), settings.get("path", "."))

@@ -17,6 +17,7 @@ from bundler.cli import (
     plan_files,
     preparing,
     progress,
+    several,
     wiring_targets,
 )
 from bundler.cli.connections import ConnectionFlags
@@ -24,9 +25,9 @@ from bundler.cli.preparing import Ready
 from bundler.deploy import policy
 from bundler.deploy.flow import apply_to_target
 from bundler.deploy.result import Runner, TargetResult
+from bundler.deploy.targets import Act
 from bundler.errors import ConfirmationNeeded
 from bundler.model.bundle import VerifiedBundle
-from bundler.model.changeset import Plan
 
 
 def apply(
@@ -54,6 +55,9 @@ def apply(
     stall_timeout: options.StallTimeout = None,
     patience: options.Patience = "",
     lock_timeout: options.LockTimeout = 0.0,
+    at_once: several.AtOnce = 1,
+    canary: several.Canary = None,
+    keep_going: several.KeepGoing = False,
     image_registry: options.ImageRegistry = None,
     no_image_check: options.NoImageCheck = False,
     reason: Annotated[
@@ -92,21 +96,22 @@ def apply(
     if reviewed:
         reviewed.check_bundle(bundle, environment, [each.target for each in destinations])
 
-    def agreed(plan: Plan) -> bool:
-        if dry_run:
-            return True
-        deployments.note_plan(plan, str(bundle.release.value["tag"]))
-        return is_agreed or plan.is_empty or typer.confirm("Apply?", err=True)
-
+    order = several.order(bundle, destinations, at_once, canary or (), keep_going)
+    tag = str(bundle.release.value["tag"])
+    consent = several.Consent(
+        (lambda _: None) if dry_run else (lambda plan: deployments.note_plan(plan, tag)),
+        is_agreed or dry_run,
+        "Apply",
+    )
     if timeout is None and (declared := policy.declared_timeout(bundle.release, environment)):
         limits = replace(limits, timeout=declared)
     with (
         progress.shown() as on_progress,
         notifications.told(events, webhooks) as on_event,
-        preparing.opened(bundle, destinations, flags, sops, lock_timeout) as ready,
+        preparing.opened(bundle, destinations, flags, sops, lock_timeout, at_once) as ready,
     ):
         runner = wiring_targets.runner(
-            agreed, on_progress, limits, reason,
+            consent.again, on_progress, limits, reason,
             replace(
                 policy.declared(bundle.release, environment), allow_downgrade=allow_downgrade
             ),
@@ -118,31 +123,28 @@ def apply(
             if len(ready.targets) > 1:  # all of them, before the first is changed
                 reviewed.check_targets(preparing.previews(ready, state_namespace))
             runner = replace(runner, check=reviewed.check)
-        results = _apply_all(ready, runner, dry_run, state_namespace)
+        act = _flow(ready, environment, state_namespace, dry_run=dry_run)
+        for destination in destinations:
+            output.note(f"{destination.place}: {ready.bundle.reference}")
+        results = several.over(destinations, act, runner, consent, order, tag)
     output.show(
         deployments.apply_value(bundle, environment, results),
         deployments.apply_lines(bundle, environment, results),
     )
-    deployments.note_errors(results)
+    deployments.note_errors(environment, results)
     raise typer.Exit(deployments.exit_code(results))
 
 
-def _apply_all(
-    ready: Ready, runner: Runner, dry_run: bool, state_namespace: str | None
-) -> list[TargetResult]:
-    """Apply to each target in order; the first error stops the rest."""
-    results: list[TargetResult] = []
-    for destination, to in ready.targets:
-        if any(result.error for result in results):
-            results.append(TargetResult(destination.target, "skipped"))
-            continue
-        output.note(f"{destination.place}: {ready.bundle.reference}")
-        result = apply_to_target(
-            ready.bundle, destination.environment, destination.target, to, runner,
+def _flow(ready: Ready, environment: str, state_namespace: str | None, *, dry_run: bool) -> Act:
+    ways = {destination.target: to for destination, to in ready.targets}
+
+    def act(target: str, runner: Runner) -> TargetResult:
+        return apply_to_target(
+            ready.bundle, environment, target, ways[target], runner,
             dry_run=dry_run, state_namespace=state_namespace,
         )  # fmt: skip
-        results.append(result)
-    return results
+
+    return act
 
 
 def _reason(given: str | None, bundle: VerifiedBundle, environment: str, yes: bool) -> str | None:

@@ -60,7 +60,7 @@ class ConnectionFlags:
             return {}
         return {
             place: way
-            if way.in_cluster or way.directory
+            if way.in_cluster or way.directory or way.git
             else replace(way, kubeconfig=way.kubeconfig or self.kubeconfig)
             for place, way in wiring_targets.targets_file(self.targets_file).items()
         }
@@ -68,7 +68,10 @@ class ConnectionFlags:
 
 @contextmanager
 def connected(
-    flags: ConnectionFlags, destinations: Sequence[Destination], lock_seconds: float = 0
+    flags: ConnectionFlags,
+    destinations: Sequence[Destination],
+    lock_seconds: float = 0,
+    at_once: int = 1,
 ) -> Iterator[list[DeployTarget]]:
     """The targets behind destinations, in their order.
 
@@ -76,7 +79,7 @@ def connected(
     """
     ways = _ways(flags, [destination.place for destination in destinations])
     with wiring_targets.open_targets(
-        list(zip(destinations, ways, strict=True)), flags.state_namespace, lock_seconds
+        list(zip(destinations, ways, strict=True)), flags.state_namespace, lock_seconds, at_once
     ) as targets:
         yield targets
 

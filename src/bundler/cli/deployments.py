@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bundler.cli import output
-from bundler.cli.output import coloured, error_value, printable
+from bundler.cli.output import coloured, error_value, printable, table
 from bundler.deploy.preview import Preview
 from bundler.deploy.progress import Progress
 from bundler.deploy.result import TargetResult
@@ -60,9 +60,13 @@ def counted(counts: Mapping[Any, int]) -> str:
 
 
 class ProgressLines:
-    """A line for each change, and for whatever is waited for until it is ready."""
+    """A line for each change, and for whatever is waited for until it is ready.
 
-    def __init__(self) -> None:
+    `place` says in each of them which target it is of, where several are under way.
+    """
+
+    def __init__(self, place: str = "") -> None:
+        self._start = f"{place}: " if place else "  "
         self._waited_for: set[ObjectRef] = set()
 
     def __call__(self, progress: Progress) -> None:
@@ -72,7 +76,7 @@ class ProgressLines:
             progress.word == "ready" and progress.ref not in self._waited_for
         ):
             return
-        output.note(f"  {printable(str(progress))}")
+        output.note(f"{self._start}{printable(str(progress))}")
 
 
 def apply_value(
@@ -93,26 +97,63 @@ def apply_value(
 
 
 def apply_lines(
-    bundle: VerifiedBundle, environment: str, results: Iterable[TargetResult]
+    bundle: VerifiedBundle, environment: str, results: Sequence[TargetResult]
 ) -> Iterator[str]:
+    """What became of a target; of several as one table."""
     tag = str(bundle.release.value["tag"])
+    applied = [result for result in results if result.status != "planned"]
     for result in results:
-        place = f"{environment}/{result.target}"
         if result.status == "planned":
-            yield from plan_lines(place, tag, result.changes)
-            continue
-        numbered = f", revision {result.revision}" if result.revision else ""
-        seconds = f" in {result.seconds:.1f} s" if result.seconds is not None else ""
-        outcome = "not applied" if result.status == "skipped" else result.status
-        ready = f" and {result.outcome}" if result.status == "succeeded" else ""
-        changes = counted(result.changes.counts())
-        yield f"{place}: {tag} {outcome}{ready}{numbered}: {changes}{seconds}"
+            yield from plan_lines(f"{environment}/{result.target}", tag, result.changes)
+        elif len(results) == 1:
+            yield result_line(tag, environment, result)
+    if len(results) > 1 and applied:
+        rows = [_result_row(environment, result) for result in applied]
+        yield from table(rows, ("TARGET", tag.upper(), "REVISION", "CHANGES", "SECONDS"))
+        yield _summary(applied)
+    for result in results:
         if result.not_started:
-            yield f"  not started: {', '.join(str(change.ref) for change in result.not_started)}"
+            names = ", ".join(str(change.ref) for change in result.not_started)
+            yield f"{environment}/{result.target}: not started: {names}"
 
 
-def note_errors(results: Iterable[TargetResult | Preview]) -> None:
-    note_all(result.error for result in results if result.error)
+def result_line(tag: str, environment: str, result: TargetResult) -> str:
+    numbered = f", revision {result.revision}" if result.revision else ""
+    seconds = f" in {result.seconds:.1f} s" if result.seconds is not None else ""
+    changes = counted(result.changes.counts())
+    return f"{environment}/{result.target}: {tag} {_ended(result)}{numbered}: {changes}{seconds}"
+
+
+def _ended(result: TargetResult) -> str:
+    outcome = "not applied" if result.status == "skipped" else result.status
+    return f"{outcome} and {result.outcome}" if result.status == "succeeded" else outcome
+
+
+def _result_row(environment: str, result: TargetResult) -> tuple[object, ...]:
+    return (
+        f"{environment}/{result.target}",
+        _ended(result),
+        result.revision or "-",
+        counted(result.changes.counts()),
+        "-" if result.seconds is None else f"{result.seconds:.1f}",
+    )
+
+
+def _summary(results: Sequence[TargetResult]) -> str:
+    """How many targets have the release, how many failed, and how many remain as they were."""
+    failed = sum(bool(result.error) for result in results)
+    remaining = sum(result.status == "skipped" for result in results)
+    done = len(results) - failed - remaining
+    return f"{len(results)} targets: {done} succeeded, {failed} failed, {remaining} remaining"
+
+
+def note_errors(environment: str, results: Sequence[TargetResult | Preview]) -> None:
+    """Each with its target's name, where there are several."""
+    for result in results:
+        if result.error:
+            if len(results) > 1 and output.FORMAT.get() is output.Format.text:
+                output.note(f"{environment}/{result.target}:")
+            note_all([result.error])
 
 
 def note_all(errors: Iterable[BundlerError]) -> None:
@@ -124,10 +165,10 @@ def note_all(errors: Iterable[BundlerError]) -> None:
 
 def exit_code(results: Iterable[TargetResult]) -> int:
     """The most serious of the targets' exit codes; a plan that was turned down failed."""
-    return most_serious(
-        result.error.exit_code if result.error else int(result.status == "skipped")
-        for result in results
-    )
+    results = list(results)
+    errors = [result.error.exit_code for result in results if result.error]
+    turned_down = any(result.status == "skipped" for result in results)
+    return most_serious(errors or [int(turned_down)])
 
 
 def most_serious(codes: Iterable[int]) -> int:

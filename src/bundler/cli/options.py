@@ -201,7 +201,7 @@ TargetsFile = Annotated[
     typer.Option(
         "--targets",
         envvar="BUNDLER_TARGETS",
-        help="A file that connects targets; see docs/apply.md.",
+        help="A file that connects targets; see docs/targets.md.",
     ),
 ]
 StateNamespace = Annotated[

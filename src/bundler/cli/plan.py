@@ -76,7 +76,7 @@ def plan(
     )
     if saved:
         output.note(f"{saved['file']} may be applied until {saved['goodUntil']}")
-    deployments.note_errors(found)
+    deployments.note_errors(environment, found)
     raise typer.Exit(deployments.most_serious(_codes(found, exit_code)))
 
 

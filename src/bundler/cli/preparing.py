@@ -86,9 +86,10 @@ def opened(
     flags: ConnectionFlags,
     sops: str | None,
     lock_timeout: float = 0.0,
+    at_once: int = 1,
 ) -> Iterator[Ready]:
     """Connected to all targets, everything decrypted that they take in clear."""
-    with connections.connected(flags, destinations, lock_timeout) as targets:
+    with connections.connected(flags, destinations, lock_timeout, at_once) as targets:
         pairs = list(zip(destinations, targets, strict=True))
         by_name: Mapping[str, DeployTarget] = {each.target: to for each, to in pairs}
         environment = destinations[0].environment

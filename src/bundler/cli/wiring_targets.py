@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from bundler.cli import identity, output, wiring
 from bundler.errors import NoConnection, Refused
-from bundler.model.connection import Destination, TargetConnection
+from bundler.model.connection import Destination, GitFolder, TargetConnection
 from bundler.model.reference import ArtifactReference
 
 if TYPE_CHECKING:
     from bundler.adapters.cluster.connection import KubernetesConnection
+    from bundler.adapters.cluster.known import Known
+    from bundler.adapters.git.branch_folder import BranchFolder
     from bundler.deploy.limits import Limits
     from bundler.deploy.policy import Policy
     from bundler.deploy.progress import OnProgress
@@ -82,44 +84,84 @@ def open_targets(
     ways: Sequence[tuple[Destination, TargetConnection]],
     state_namespace: str | None,
     lock_seconds: float,
+    at_once: int = 1,
 ) -> Iterator[list[DeployTarget]]:
-    """Open every target before any is used. Raises NoConnection, Unreachable, Refused."""
+    """Open every target before any is used, `at_once` of them together.
+
+    Raises NoConnection, Unreachable, Refused.
+    """
     with ExitStack() as opened:
+        clusters = _Clusters(opened, at_once)
         yield [
-            _open_target(destination, way, state_namespace, lock_seconds, opened)
+            _files(destination, way, opened)
+            or clusters.target(destination, way, state_namespace, lock_seconds)
             for destination, way in ways
         ]
 
 
-def _open_target(
-    destination: Destination,
-    way: TargetConnection,
-    state_namespace: str | None,
-    lock_seconds: float,
-    opened: ExitStack,
-) -> DeployTarget:
+def _files(
+    destination: Destination, way: TargetConnection, opened: ExitStack
+) -> DeployTarget | None:
+    """The target that is a folder, here or in a repository; None for a cluster."""
+    names = {
+        "project": destination.project,
+        "environment": destination.environment,
+        "target": destination.target,
+    }
     if way.directory:
         from bundler.adapters.directory_target import DirectoryTarget
 
-        return DirectoryTarget(
-            Path(way.directory),
+        return DirectoryTarget(Path(way.directory), **names)
+    if way.git:
+        from bundler.adapters.git_target import GitTarget
+
+        return GitTarget(opened.enter_context(_branch_folder(way.git)), **names)
+    return None
+
+
+def _branch_folder(git: GitFolder) -> BranchFolder:
+    from bundler.adapters.git.branch_folder import BranchFolder
+    from bundler.adapters.git_target import WANTED
+
+    return BranchFolder(*git, WANTED)
+
+
+class _Clusters:
+    """Targets in the same cluster share a connection, and what is asked of it once."""
+
+    def __init__(self, opened: ExitStack, at_once: int) -> None:
+        self._opened = opened
+        self._at_once = at_once
+        self._known: dict[TargetConnection, tuple[KubernetesConnection, Known]] = {}
+
+    def target(
+        self,
+        destination: Destination,
+        way: TargetConnection,
+        state_namespace: str | None,
+        lock_seconds: float,
+    ) -> DeployTarget:
+        from bundler.adapters.cluster.kubernetes_cluster import KubernetesCluster
+
+        connection, known = self._connected(way)
+        return KubernetesCluster(
+            connection,
             project=destination.project,
             environment=destination.environment,
             target=destination.target,
+            namespace=destination.namespace,
+            state_namespace=state_namespace,
+            lock_timeout=lock_seconds,
+            tell=output.note,
+            expected=way.cluster,
+            known=known,
         )
-    from bundler.adapters.cluster.kubernetes_cluster import KubernetesCluster
 
-    return KubernetesCluster(
-        opened.enter_context(_connect(way)),
-        project=destination.project,
-        environment=destination.environment,
-        target=destination.target,
-        namespace=destination.namespace,
-        state_namespace=state_namespace,
-        lock_timeout=lock_seconds,
-        tell=output.note,
-        expected=way.cluster,
-    )
+    def _connected(self, way: TargetConnection) -> tuple[KubernetesConnection, Known]:
+        if way not in self._known:
+            connection, known = _connect(way, self._at_once)
+            self._known[way] = self._opened.enter_context(connection), known
+        return self._known[way]
 
 
 def decrypter(program: str | None) -> Decrypter:
@@ -128,19 +170,25 @@ def decrypter(program: str | None) -> Decrypter:
     return Sops(program)
 
 
-def _connect(way: TargetConnection) -> KubernetesConnection:
-    from bundler.adapters.cluster.connection import connect
-    from bundler.adapters.cluster.kubernetes_cluster import cluster_uid
+def _connect(way: TargetConnection, at_once: int = 1) -> tuple[KubernetesConnection, Known]:
+    from bundler.adapters.cluster.connection import CONNECTIONS, connect
+    from bundler.adapters.cluster.known import Known
 
-    connection = connect(context=way.context, kubeconfig=way.kubeconfig, in_cluster=way.in_cluster)
-    found = cluster_uid(connection) if way.cluster else None
+    connection = connect(
+        context=way.context,
+        kubeconfig=way.kubeconfig,
+        in_cluster=way.in_cluster,
+        size=CONNECTIONS * at_once,
+    )
+    known = Known(connection)
+    found = known.uid() if way.cluster else None
     if found != way.cluster:
         raise Refused(
             f"{connection.server} is cluster {found}, and cluster {way.cluster} is expected",
             hint="these are the UIDs of kube-system: correct the connection, or what is expected "
             "(targets.yaml, --cluster)",
         )
-    return connection
+    return connection, known
 
 
 def plurals(way: TargetConnection) -> Callable[[str, str], str | None]:
@@ -148,14 +196,13 @@ def plurals(way: TargetConnection) -> Callable[[str, str], str | None]:
 
     It is asked when the first kind is. Raises NoConnection, Unreachable, PermissionRefused.
     """
-    from bundler.adapters.cluster.discovery import Discovery
 
     @cache
-    def discovery() -> Discovery:
-        return Discovery(_connect(way))
+    def known() -> Known:
+        return _connect(way)[1]
 
     def plural(group: str, kind: str) -> str | None:
-        resource = discovery().find(group, kind)
+        resource = known().discovery.find(group, kind)
         return resource.plural if resource else None
 
     return plural
@@ -174,7 +221,13 @@ def target_states(
                 f"{directory} is no folder", hint="apply to it first, or name another"
             )
         return directory_target.find_states(directory)
+    if flags.git:
+        from bundler.adapters import git_target
+
+        with _branch_folder(flags.git) as place:
+            return git_target.find_states(place)
     from bundler.adapters.cluster import state as kubernetes_state
 
-    with _connect(flags) as connection:
+    connection, _ = _connect(flags)
+    with connection:
         return kubernetes_state.find_states(connection, state_namespace)

@@ -39,7 +39,7 @@ def apply_to_target(
         to.prepare()
         with to.held(runner.holder):
             now, again = run.planned_again(state, plan)
-            if not again.is_same_as(plan) and not runner.on_plan(again):
+            if not run.is_as_shown(plan, again) and not runner.on_plan(again):
                 return run.stopped(again, "skipped")
             if run.is_current(now, again):
                 return run.check(now, again)

@@ -15,7 +15,7 @@ from bundler.model.changeset import Change, ChangeSet, Plan
 from bundler.model.objects import ObjectRef
 from bundler.model.revision import Who
 
-ResultStatus = Literal["planned", "unchanged", "succeeded", "failed", "skipped"]
+ResultStatus = Literal["planned", "unchanged", "succeeded", "failed", "interrupted", "skipped"]
 
 
 @dataclass(frozen=True)

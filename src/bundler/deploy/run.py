@@ -25,6 +25,9 @@ from bundler.model.objects import KubernetesObject, ObjectRef
 from bundler.model.revision import Revision, TargetState
 from bundler.ports import DeployTarget
 
+PLAN_SECONDS = 30.0
+"""A plan that is older when its turn has come is made anew."""
+
 
 class Run:
     """The steps of `flow`, and what they have in common."""
@@ -44,6 +47,9 @@ class Run:
         self._runner = runner
         self._began = runner.monotonic()
         self._revision = _intended(bundle, self.wanted, runner)
+        self._planned_at = self._began
+        self._made: frozenset[ObjectRef] = frozenset()
+        """What we have made since the first plan, to have a lock."""
         self._inventory = Inventory()
         self._done: list[Change] = []
         self._uids: dict[ObjectRef, str] = {}
@@ -62,6 +68,7 @@ class Run:
         )
         if self._to.watcher is not None:  # elsewhere nothing is run
             plan = pullable(plan, self._to, self._runner.images)
+        self._planned_at = self._runner.monotonic()
         if self._runner.check:
             self._runner.check(plan, made)
         return plan
@@ -69,14 +76,24 @@ class Run:
     def planned_again(self, state: TargetState, plan: Plan) -> tuple[TargetState, Plan]:
         """State and plan as they are under the lock: somebody may have been faster.
 
-        To have a lock, we may have made the namespace that it is in.
+        To have a lock, we may have made the namespace that it is in. Time counts from here, not
+        from when somebody began to think about the plan, or another target had its turn.
         """
+        self._began = self._runner.monotonic()
+        self._revision = replace(self._revision, started=self._runner.clock())
         now = self._to.read()
-        if now == state and not self._runner.check:
+        is_old = self._began - self._planned_at > PLAN_SECONDS
+        if now == state and not is_old and not self._runner.check:
             return now, plan
         place = self.wanted.state_place
-        made = [each.ref for each in plan.changes if each.action == "created" and each.ref == place]
-        return now, self.planned(now, made, former=state)
+        self._made = frozenset(
+            each.ref for each in plan.changes if each.action == "created" and each.ref == place
+        )
+        return now, self.planned(now, self._made, former=state)
+
+    def is_as_shown(self, plan: Plan, again: Plan) -> bool:
+        """Whether a plan that was made anew would do the same, but for what we made meanwhile."""
+        return again.is_same_as(plan, but_for=self._made)
 
     def is_current(self, state: TargetState, plan: Plan) -> bool:
         """Whether the newest revision is a success of this very release, and all is in place."""

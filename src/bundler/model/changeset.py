@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -67,11 +67,13 @@ class Plan:
         """Whether applying it would change nothing."""
         return all(change.action in ("unchanged", "skipped") for change in self.changes)
 
-    def is_same_as(self, other: Plan) -> bool:
-        """Whether both would do the same to the same objects."""
-        return [(c.ref, c.action) for c in self.changes] == [
-            (c.ref, c.action) for c in other.changes
-        ]
+    def is_same_as(self, other: Plan, but_for: Collection[ObjectRef] = ()) -> bool:
+        """Whether both would do the same to the same objects, but for some."""
+        mine, others = (
+            [(c.ref, c.action) for c in plan.changes if c.ref not in but_for]
+            for plan in (self, other)
+        )
+        return mine == others
 
 
 @dataclass(frozen=True)

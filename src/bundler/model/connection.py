@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Destination:
 class Identity:
     """What tells a cluster or a folder from every other, whatever way leads there."""
 
-    kind: Literal["cluster", "directory"]
+    kind: Literal["cluster", "directory", "git"]
     value: str
-    """UID of the kube-system namespace; or the folder's full path."""
+    """UID of the kube-system namespace; the folder's full path; or `URL branch:path`."""
     is_expected: bool = field(default=False, compare=False)
     """Whether whoever runs us named it beforehand."""
 
@@ -34,9 +34,19 @@ class Identity:
         return f"{self.kind} {self.value}"
 
 
+class GitFolder(NamedTuple):
+    """A folder of a branch of a repository."""
+
+    repository: str
+    """URL, or path of a folder."""
+    branch: str
+    path: str
+
+
 @dataclass(frozen=True)
 class TargetConnection:
-    """How a target is reached: a folder, a pod's own account, or a context of a kubeconfig."""
+    """How a target is reached: a folder, one of a git repository, a pod's own account, or a context
+    of a kubeconfig."""
 
     context: str | None = None
     kubeconfig: str | None = None
@@ -44,7 +54,10 @@ class TargetConnection:
     directory: str | None = None
     cluster: str | None = None
     """UID of the kube-system namespace that must be found there."""
+    git: GitFolder | None = None
 
     @property
     def is_given(self) -> bool:
-        return bool(self.context or self.kubeconfig or self.in_cluster or self.directory)
+        return bool(
+            self.context or self.kubeconfig or self.in_cluster or self.directory or self.git
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from bundler.model.changeset import Action
 from bundler.model.connection import Identity
@@ -74,12 +74,11 @@ class PlannedTarget:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> PlannedTarget:
-        is_cluster = "cluster" in value
+        kinds: tuple[Literal["cluster", "directory", "git"], ...] = ("cluster", "directory", "git")
+        kind = next(kind for kind in kinds if kind in value)
         return cls(
             value["target"],
-            Identity("cluster", value["cluster"])
-            if is_cluster
-            else Identity("directory", value["directory"]),
+            Identity(kind, value[kind]),
             value["stateNamespace"],
             value["replaces"],
             tuple(map(PlannedObject.from_dict, value["objects"])),

@@ -187,6 +187,8 @@ class Target:
     """What sort of installation it is, such as `production`: one of the layers' names."""
     cluster: str | None = None
     """The name of its cluster in layers."""
+    canary: bool = False
+    """Whether releases are applied here first, and only then to the environment's others."""
     layers: tuple[Layer, ...] = ()
     """From the lowest to the highest."""
 

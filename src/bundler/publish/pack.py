@@ -156,6 +156,7 @@ def _environment(environment: Environment, bundle: ValidatedBundle) -> dict[str,
         "targets": {
             target.name: {
                 "namespace": target.namespace,
+                **({"canary": True} if target.canary else {}),
                 "files": {
                     path: str(Digest.of(content))
                     for path, content in bundle.files.items()

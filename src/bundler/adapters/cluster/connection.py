@@ -65,15 +65,18 @@ def connect(
     kubeconfig: str | Path | None = None,
     in_cluster: bool = False,
     service_account: Path = SERVICE_ACCOUNT,
+    size: int = CONNECTIONS,
 ) -> KubernetesConnection:
     """A connection as a kubeconfig ($KUBECONFIG, merged, if none is named) or a pod describes it.
 
-    Nothing is sent yet. Raises NoConnection.
+    `size` is how many requests at once keep their connections. Nothing is sent yet.
+    Raises NoConnection.
     """
     if in_cluster:
-        return KubernetesConnection(Credentials(partial(load_in_cluster, service_account)))
+        in_pod = Credentials(partial(load_in_cluster, service_account))
+        return KubernetesConnection(in_pod, size)
     files = str(kubeconfig) if kubeconfig else None
-    return KubernetesConnection(Credentials(partial(load_kubeconfig, files, context)))
+    return KubernetesConnection(Credentials(partial(load_kubeconfig, files, context)), size)
 
 
 def path_of(*parts: str) -> str:
@@ -83,10 +86,11 @@ def path_of(*parts: str) -> str:
 class KubernetesConnection:
     """Keep-alive connections to one API server, shared by threads; watches have their own."""
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, size: int = CONNECTIONS) -> None:
         self._credentials = credentials
         self._generation, endpoint, _, _ = credentials.current()
-        self._pools = _Pools(endpoint)
+        self._size = size
+        self._pools = _Pools(endpoint, size)
         self._lock = threading.Lock()
         self.server = endpoint.server
         """Scheme, host and path, as messages may show them."""
@@ -220,7 +224,7 @@ class KubernetesConnection:
         with self._lock:
             if generation > self._generation:
                 self._pools.clear()
-                self._pools, self._generation = _Pools(endpoint), generation
+                self._pools, self._generation = _Pools(endpoint, self._size), generation
             return self._pools
 
     def _answer(self, response: urllib3.BaseHTTPResponse) -> Answer:
@@ -286,8 +290,8 @@ class WatchStream:
 class _Pools:
     """Watches stay open, and so must not take the connections that requests wait for."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.requests = _pool(endpoint, CONNECTIONS)
+    def __init__(self, endpoint: Endpoint, size: int) -> None:
+        self.requests = _pool(endpoint, size)
         self.watches = _pool(endpoint, 1)
 
     def clear(self) -> None:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 
 from bundler.adapters.cluster.connection import KubernetesConnection
-from bundler.adapters.cluster.discovery import Discovery
-from bundler.adapters.cluster.errors import refusal
+from bundler.adapters.cluster.known import Known
 from bundler.adapters.cluster.lease import KubernetesLease
 from bundler.adapters.cluster.objects import KubernetesObjects
 from bundler.adapters.cluster.permissions import KubernetesPermissions
@@ -19,8 +18,6 @@ from bundler.model.objects import KubernetesObject, ObjectRef
 from bundler.model.revision import Revision, TargetState
 from bundler.ports import Holder, Need, ObjectWatcher
 
-_SUBJECT = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
-
 
 class KubernetesCluster:
     """A namespace of a cluster as a target; implements `bundler.ports.DeployTarget`.
@@ -29,7 +26,8 @@ class KubernetesCluster:
     there too, or in `state_namespace`. `lock_timeout` is how long a lock that somebody holds is
     waited for once he shows that he lives; `tell` takes remarks for whoever applies. Everything
     that changes the cluster raises Locked once the lock was lost. `expected` is the UID that the
-    cluster was named by, and was found to have.
+    cluster was named by, and was found to have; `known` is what other targets over the same
+    connection have asked.
     """
 
     def __init__(
@@ -44,12 +42,14 @@ class KubernetesCluster:
         lock_timeout: float = 0.0,
         tell: Callable[[str], None] = lambda _: None,
         expected: str | None = None,
+        known: Known | None = None,
     ) -> None:
         place = Place(project, environment, target)
         kept_in = state_namespace or namespace
         self._connection = connection
-        self._identity = Identity("cluster", expected, is_expected=True) if expected else None
-        self._discovery = Discovery(connection)
+        self._expected = expected
+        self._known = known or Known(connection)
+        self._discovery = self._known.discovery
         self._permissions = KubernetesPermissions(connection, self._discovery)
         self._lease = KubernetesLease(
             connection,
@@ -87,9 +87,8 @@ class KubernetesCluster:
         return False
 
     def identity(self) -> Identity:
-        if self._identity is None:
-            self._identity = Identity("cluster", cluster_uid(self._connection))
-        return self._identity
+        uid = self._expected or self._known.uid()
+        return Identity("cluster", uid, is_expected=self._expected is not None)
 
     # --- who we are -----------------------------------------------------------------------------
 
@@ -98,13 +97,7 @@ class KubernetesCluster:
         return self._permissions.missing(needs)
 
     def authenticated(self) -> str | None:
-        answer = self._connection.request(
-            "POST",
-            _SUBJECT,
-            body={"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"},
-        )
-        user = (answer.document.get("status") or {}).get("userInfo") or {} if answer.is_ok else {}
-        return str(user["username"]) if user.get("username") else None
+        return self._known.user()
 
     # --- state and lock -------------------------------------------------------------------------
 
@@ -128,14 +121,3 @@ class KubernetesCluster:
 
     def locked_by(self) -> Holder | None:
         return self._lease.locked_by()
-
-
-def cluster_uid(connection: KubernetesConnection) -> str:
-    """What identifies a cluster: the UID of its kube-system namespace.
-
-    Raises PermissionRefused, Unreachable.
-    """
-    answer = connection.request("GET", "/api/v1/namespaces/kube-system")
-    if not answer.is_ok:
-        raise refusal(answer, "the cluster's identity cannot be read")
-    return str(answer.document["metadata"]["uid"])

@@ -10,35 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from bundler.adapters.git.errors import failure_of, git_missing, remote_failure, without_userinfo
-from bundler.adapters.git.process import NO_TRANSPORT, Git, environment, settings
+from bundler.adapters.git.errors import remote_failure, without_userinfo
+from bundler.adapters.git.process import NO_TRANSPORT, Git
 from bundler.adapters.git.revisions import COMMIT_ID, ambiguous, is_name, summaries
-from bundler.adapters.programs import Completed, OutputLimit, TimeLimit, run
-from bundler.errors import CouldNotCheck, SourceInvalid, Unreachable
+from bundler.adapters.git.transport import new_repository, run_on
+from bundler.errors import CouldNotCheck, SourceInvalid
 from bundler.model.commits import CommitSummary
 
 _SECONDS = 60.0
-_CONNECT_SECONDS = 15
-_MAX_OUTPUT = 64 << 20
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_TRANSPORTS = {"https": "https:ssh", "ssh": "https:ssh", "http": "http", "file": "file"}
-"""Scheme → what git may use: the user's settings may put ssh in the place of https and back."""
-_SCP = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9][A-Za-z0-9.-]*:(?!:)[^\s]+")
-_NO_PROMPT = {
-    "GIT_ASKPASS": "",
-    "SSH_ASKPASS": "",
-    "SSH_ASKPASS_REQUIRE": "never",
-    "GCM_INTERACTIVE": "never",
-}
 _NOT_THERE = re.compile(
     r"not our ref ([0-9a-f]{40,64})|want ([0-9a-f]{40,64}) not valid"
     r"|object '?([0-9a-f]{40,64})'? does not exist|no such remote ref ([0-9a-f]{40,64})"
@@ -88,7 +73,9 @@ class RemoteRepositories:
         every = [name for ref in refs for name in _full_names(ref)]
         patterns = [spelling for name in every for spelling in (name, f"{name}^{{}}")]
         with tempfile.TemporaryDirectory(prefix="bundler-") as folder:
-            done = self._run(url, Path(folder), "ls-remote", "--quiet", "--", url, *patterns)
+            done = run_on(
+                url, Path(folder), self._seconds, "ls-remote", "--quiet", "--", url, *patterns
+            )
         if done.code:
             raise remote_failure(url, done.words)
         lines = (line.partition(b"\t") for line in done.output.splitlines())
@@ -96,12 +83,12 @@ class RemoteRepositories:
 
     def _fetched(self, url: str, commits: Sequence[str]) -> Mapping[str, CommitSummary]:
         """The summaries of the commits that the repository has."""
-        with _new_repository(_object_format(commits)) as folder:
+        with new_repository(_object_format(commits)) as folder:
             wanted = list(commits)
             while wanted:
                 fetch = ("fetch", "--quiet", "--depth=1", "--filter=tree:0", "--no-tags")
                 more = ("--no-write-fetch-head", "--recurse-submodules=no", "--", url, *wanted)
-                done = self._run(url, folder, f"--git-dir={folder}", *fetch, *more)
+                done = run_on(url, folder, self._seconds, f"--git-dir={folder}", *fetch, *more)
                 if not done.code:
                     break
                 absent = {found for groups in _NOT_THERE.findall(done.words) for found in groups}
@@ -110,69 +97,8 @@ class RemoteRepositories:
                 wanted = [commit for commit in wanted if commit not in absent]
             return _summaries_here(folder, wanted)
 
-    def _run(self, url: str, folder: Path, *arguments: str) -> Completed:
-        transports = _TRANSPORTS[_scheme(url)]
-        quiet = _NO_PROMPT | {
-            "GIT_ALLOW_PROTOCOL": transports,
-            "GIT_CEILING_DIRECTORIES": str(folder.parent),
-        }
-        if "ssh" in transports:
-            quiet |= _ssh(folder)
-        try:
-            return run(
-                ["git", *settings(), *arguments],
-                environment=environment(quiet),
-                folder=folder,
-                seconds=self._seconds,
-                max_output=_MAX_OUTPUT,
-            )
-        except FileNotFoundError as error:
-            raise git_missing() from error
-        except TimeLimit as error:
-            raise Unreachable(
-                f"{without_userinfo(url)} does not answer: {error}", hint="run it again later"
-            ) from error
-        except OutputLimit as error:
-            raise CouldNotCheck(f"{without_userinfo(url)} says too much: {error}") from error
-
 
 # --- addresses and names ------------------------------------------------------------------------
-
-
-def _scheme(url: str) -> str:
-    """How git would reach a URL. Raises SourceInvalid for one that is not allowed."""
-    if _SCP.fullmatch(url):
-        return "ssh"
-    if url.startswith("/") and url.isprintable():
-        return "file"
-    try:
-        parts = urlsplit(url)
-        password, host, _ = parts.password, parts.hostname or "", parts.port
-    except ValueError as error:
-        raise _not_allowed(url) from error
-    if password is not None:
-        raise SourceInvalid(
-            f"{without_userinfo(url)} is given with a password",
-            hint="leave it out: git asks the credential helpers of your settings",
-        )
-    is_plain = url.isprintable() and " " not in url and "::" not in url.partition("://")[0]
-    is_host = bool(host) and not host.startswith("-")
-    allowed = {
-        "https": is_host,
-        "ssh": is_host and not (parts.username or "").startswith("-"),
-        "http": host in _LOOPBACK,
-        "file": parts.path.startswith("/"),
-    }
-    if not is_plain or not allowed.get(parts.scheme) or not url.startswith(f"{parts.scheme}://"):
-        raise _not_allowed(url)
-    return parts.scheme
-
-
-def _not_allowed(url: str) -> SourceInvalid:
-    return SourceInvalid(
-        f"{url.rpartition('@')[2]!r} is no URL of a repository that may be asked",
-        hint="write https://host/path, ssh://host/path, git@host:path or an absolute path",
-    )
 
 
 def _full_names(ref: str) -> tuple[str, ...]:
@@ -189,51 +115,7 @@ def _meant(ref: str, listed: Mapping[str, str]) -> str | None:
     return meant.pop() if meant else None
 
 
-def _ssh(folder: Path) -> dict[str, str]:
-    """The user's own way to run ssh, told not to ask and not to wait."""
-    command = os.environ.get("GIT_SSH_COMMAND")
-    if not command and os.environ.get("GIT_SSH"):
-        return {}  # an own program, which may know no options
-    if not command:
-        asked = ["git", "config", "--get", "core.sshCommand"]
-        with suppress(FileNotFoundError):
-            done = subprocess.run(
-                asked,
-                cwd=folder,
-                env=environment({"GIT_CEILING_DIRECTORIES": str(folder.parent)}),
-                capture_output=True,
-                check=False,
-            )
-            command = done.stdout.decode(errors="replace").strip()
-    options = f"-o BatchMode=yes -o ConnectTimeout={_CONNECT_SECONDS}"
-    return {"GIT_SSH_COMMAND": f"{command or 'ssh'} {options}"}
-
-
 # --- fetched commits ----------------------------------------------------------------------------
-
-
-@contextmanager
-def _new_repository(object_format: str) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="bundler-") as name:
-        folder = Path(name).resolve() / "git"
-        folder.mkdir()
-        made = [
-            "git",
-            "init",
-            "--quiet",
-            "--bare",
-            "--template=",
-            f"--object-format={object_format}",
-        ]
-        try:
-            done = subprocess.run(
-                [*made, str(folder)], env=environment(), capture_output=True, check=False
-            )
-        except FileNotFoundError as error:
-            raise git_missing() from error
-        if done.returncode:
-            raise failure_of("git init", done.stderr)
-        yield folder
 
 
 def _object_format(commits: Sequence[str]) -> str:

@@ -253,6 +253,7 @@ def _target(name: str, own: Mapping[str, Any], environment: Mapping[str, Any]) -
         ),
         type=own.get("type", environment.get("type")),
         cluster=own.get("cluster"),
+        canary=own.get("canary", False),
     )
 
 
