@@ -138,7 +138,7 @@ def test_the_sample_shop_runs_changes_and_stays_as_it_is_where_a_release_changes
     in_stage = images_of(json.dumps(list(stage.owned().values())))
     assert in_stage == in_prod["shop-eu"] == in_prod["shop-us"]
 
-    machine.apply(f"{elsewhere}:v1.0.0")
+    machine.apply(f"{elsewhere}:v1.0.0", "--allow-downgrade")
     assert stage.state() == first
 
 
@@ -332,7 +332,8 @@ def test_another_cluster_than_the_one_that_is_named_is_refused_before_anything(
     )
     by_file = machine.with_connection("--targets", tmp_path / "targets.yaml")
     error = by_file.refused(prod("v1.0.0"), environment="prod", exit_code=4)
-    assert error["message"].startswith(f"{place.control_plane.server} is not the cluster")
+    assert error["message"].startswith(f"{place.control_plane.server} is cluster ")
+    assert "cluster 0c0e3a42-0000-4000-8000-000000000000 is expected" in error["message"]
     assert not place.owned()
     assert not place.listed(CORE, "configmaps", "release-bundler/state")
 

@@ -174,9 +174,11 @@ def test_missing_permissions_are_all_told_before_anything_changes(
     )
     error = limited.refused(releases("v1.0.0"), exit_code=4)
     assert error["code"] == "permission-refused"
-    for verb in ("get", "list", "create", "patch"):
-        for kind in ("Deployment", "ClusterRole"):
-            assert f"{verb} {kind}" in error["message"], error
+    role = f"ClusterRole.rbac.authorization.k8s.io {place.name}-role"
+    workload = f"Deployment.apps in namespace {place.name}"
+    wanted = [f"{verb} {workload}" for verb in ("get", "list", "watch", "create", "patch")]
+    wanted += [f"get {role}", f"patch {role}", "create ClusterRole"]
+    assert [each for each in wanted if each not in error["message"]] == []
     assert "ConfigMap" not in error["message"]
     assert untouched()
     assert not place.control_plane.has(f"{RBAC}/clusterroles/{place.name}-role")
