@@ -148,6 +148,9 @@ def test_a_failed_first_release_is_not_current_and_a_target_out_of_reach_is_told
     targets(machine, "status", "--exit-code", *only, exit_code=3)
     nothing = targets(machine, "drift", *only, exit_code=1)["eu"]
     assert (nothing["current"], nothing["error"]["code"]) == (None, "not-found")
+    (folder / "eu/.bundler/bundler.shop.stage.eu.json").unlink()
+    empty = targets(machine, "drift", *only)["eu"]
+    assert (empty["status"], empty["current"], empty["compared"]) == ("clean", None, 0)
     shown = machine("history")
     assert (shown.exit_code, "stage/eu" in shown.stdout) == (2, True)
 

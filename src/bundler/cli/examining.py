@@ -19,7 +19,7 @@ from bundler.model.connection import Destination
 from bundler.model.drift import Drift
 from bundler.model.reference import InvalidReference, Repository
 from bundler.parallel import threads
-from bundler.ports import Holder
+from bundler.ports import DeployTarget, Holder
 
 PARALLEL = 8
 _ELSEWHERE = "--deploy-registry names a place that has it"
@@ -60,7 +60,8 @@ class Examination:
         with threads(PARALLEL) as pool:
             pulled: dict[Hashable, Future[VerifiedBundle]] = {}
             for each in targets:
-                if self.with_drift and _release_of(each) not in pulled:
+                is_sought = self.with_drift and not _is_empty(each)
+                if is_sought and _release_of(each) not in pulled:
                     pulled[_release_of(each)] = pool.submit(self._pull, each)
             running = [
                 pool.submit(self._examine, each, pulled.get(_release_of(each))) for each in targets
@@ -81,26 +82,25 @@ class Examination:
 
     def _examine(self, target: Deployed, pulled: Future[VerifiedBundle] | None) -> Examined:
         bundle, error = _tried(pulled.result) if pulled else (None, None)
+        nothing = Drift(compared=0) if self.with_drift and _is_empty(target) else None
         if bundle is None and not self.with_lock:
-            return Examined(target, drift_error=error)
-        destination = Destination(
-            target.project, target.environment, target.target, _namespace(target, bundle)
-        )
-        place = (target.environment, target.target)
+            return Examined(target, drift=nothing, drift_error=error)
+        place = (target.project, target.environment, target.target, _namespace(target, bundle))
+        way = (Destination(*place), target.way)
         try:
-            with wiring_targets.open_targets(
-                [(destination, target.way)], target.state.namespace, 0
-            ) as [to]:
+            with wiring_targets.open_targets([way], target.state.namespace, 0) as [to]:
                 holder = _tried(to.locked_by) if self.with_lock else (None, None)
-                decrypter = wiring_targets.decrypter(self.sops)
                 drift = (
-                    _tried(lambda: drift_from(bundle, *place, target.state, to, decrypter))
-                    if bundle
-                    else (None, error)
+                    _tried(lambda: self._drift(target, bundle, to)) if bundle else (nothing, error)
                 )
         except BundlerError as unreachable:
-            holder = drift = (None, unreachable)
+            holder, drift = (None, unreachable), (None, unreachable if self.with_drift else None)
         return Examined(target, *holder, *drift)
+
+    def _drift(self, target: Deployed, bundle: VerifiedBundle, to: DeployTarget) -> Drift:
+        decrypter = wiring_targets.decrypter(self.sops)
+        place = (target.environment, target.target)
+        return drift_from(bundle, *place, target.state, to, decrypter)
 
 
 def _tried(find: Callable[[], Value]) -> tuple[Value | None, BundlerError | None]:
@@ -108,6 +108,11 @@ def _tried(find: Callable[[], Value]) -> tuple[Value | None, BundlerError | None
         return find(), None
     except BundlerError as error:
         return None, error
+
+
+def _is_empty(target: Deployed) -> bool:
+    """Whether nothing there is recorded as ours, as after an uninstall."""
+    return target.state.current is None and not target.state.inventory.objects
 
 
 def _release_of(target: Deployed) -> Hashable:
