@@ -134,7 +134,7 @@ def test_an_encrypted_secret_is_applied_rotated_and_rolled_back(
         assert again["changes"]["configured"] == 0
         assert pods(place) == replaced
 
-        runner.apply(references["v1.1.0"])
+        runner.apply(references["v1.1.0"], "--allow-downgrade")
         assert value_of(place, "db", "password") == first
         assert digests(place) == before
     assert not shown
@@ -248,7 +248,7 @@ def test_a_folder_gets_the_committed_bytes(tmp_path: Path, bundler: Bundler, key
     files = [folder / f"shop-{name}/secret/db.yaml" for name in ("eu", "us")]
     for tag, text in (("v1.1.0", committed), ("v1.2.0", rotated), ("v1.1.0", committed)):
         reference = published(bundler, shop, tag)
-        applied = machine.apply(reference)["targets"]
+        applied = machine.apply(reference, "--allow-downgrade")["targets"]
         assert {each["status"] for each in applied} == {"succeeded"}
         assert [file.read_text() for file in files] == [text, text]
         assert [each["status"] for each in machine.apply(reference)["targets"]] == ["unchanged"] * 2
