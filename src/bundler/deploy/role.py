@@ -16,6 +16,7 @@ from bundler.deploy.permissions import helpful_needs, later_needs, required_need
 from bundler.deploy.plan import Wanted
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.objects import BUILT_IN_GROUPS, KubernetesObject, ObjectRef
+from bundler.model.scaling import AUTOSCALER, is_scalable
 from bundler.ports import Need
 
 _RBAC = "rbac.authorization.k8s.io"
@@ -80,8 +81,11 @@ def grant(
 
 
 def _besides(wanted: Wanted) -> Iterator[Need]:
-    """The cluster's identity, pull secrets, and binding the roles that the release binds."""
+    """The cluster's identity, pull secrets, autoscalers, and binding the roles that the release
+    binds."""
     yield Need("get", "", "Namespace", _ENTIRE_CLUSTER, "kube-system")
+    for namespace in {ref.namespace for ref, obj in wanted.objects.items() if is_scalable(obj)}:
+        yield Need("list", *AUTOSCALER, namespace)
     for ref in declared_pull_secrets(wanted.objects.values()):
         yield Need("get", ref.group, ref.kind, ref.namespace, ref.name)
     for ref, obj in wanted.objects.items():

@@ -96,6 +96,7 @@ def test_the_roles_grant_nothing_that_is_not_needed() -> None:
     assert {str(each) for each in set(given(grant(wanted(), "deployer", unknown))) - known} == {
         "get pods/log in namespace shop",
         "get namespaces kube-system",
+        "list horizontalpodautoscalers.autoscaling in namespace shop",
         "bind roles.rbac.authorization.k8s.io reader in namespace shop",
         "get endpoints in namespace shop",
         "watch endpoints in namespace shop",
