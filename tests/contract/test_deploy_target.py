@@ -392,8 +392,8 @@ def test_one_runner_holds_the_lock_and_the_other_is_told_who(locked: Place) -> N
         pass
 
 
-def test_whoever_holds_the_lock_is_named(place: Place) -> None:
-    one, other = place.open(), place.open()
+def test_whoever_holds_the_lock_is_named(locked: Place) -> None:
+    one, other = locked.open(), locked.open()
     assert other.locked_by() is None
     one.prepare()
     with one.held("runner-1"):

@@ -261,7 +261,8 @@ def test_a_plan_that_has_become_old_is_made_anew_without_asking_where_it_is_the_
     assert [method for method, _ in fleet.clusters[US].calls].count("live") == 2
     first, second = (fleet.clusters[target].revisions[1] for target in (EU, US))
     assert second.started > first.started, "its time begins with its turn"
-    assert second.duration_seconds == first.duration_seconds
+    assert second.duration_seconds is not None
+    assert second.duration_seconds < 400, "not since it was planned, 600 s ago"
 
 
 # --- interruptions ------------------------------------------------------------------------------
