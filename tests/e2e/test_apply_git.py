@@ -124,7 +124,10 @@ def test_a_bad_commit_of_somebody_is_undone_by_the_next_apply(
     settings.write_text(settings.read_text().replace("red", "wrong"))
     git(tmp_path / "theirs", "commit", "--quiet", "-am", "bad")
     git(tmp_path / "theirs", "push", "--quiet", "origin", "HEAD:main")
+    drifted = machine("drift", "--exit-code")
+    assert (drifted.exit_code, "ConfigMap/shop/settings" in drifted.stdout) == (3, True), drifted
     [mended] = machine.apply(releases("v1.0.0"))["targets"]
+    assert machine("drift", "--exit-code").exit_code == 0
     assert mended["changes"]["configured"] == 1
     assert tree(bare) == before
 
