@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -12,7 +13,7 @@ import pytest
 from tests.e2e.live_objects import APPS, CORE, Namespace, until
 from tests.e2e.machine import Machine
 from tests.e2e.releases import Releases, config_map, deployment, made, service
-from tools.control_plane import ApiError, ControlPlane
+from tools.control_plane import ApiError, ControlPlane, kubeconfig
 
 pytest_plugins = ["tests.e2e.cluster"]
 
@@ -81,6 +82,25 @@ def test_a_canary_that_does_not_get_ready_keeps_the_release_from_the_others(
 
 def machine_has(place: Namespace) -> bool:
     return place.control_plane.has(f"/api/v1/namespaces/{place.name}")
+
+
+@pytest.mark.requirement("C-14", "C-31")
+def test_a_cluster_that_does_not_answer_keeps_no_other_from_the_release_if_it_is_not_to(
+    tmp_path: Path, machine: Machine, namespace: str, control_plane: ControlPlane
+) -> None:
+    releases = Releases(tmp_path / "registry", {"gone": "shop", "eu": namespace})
+    releases.publish("v1.0.0", config_map("settings"))
+    nowhere = kubeconfig("https://127.0.0.1:1", control_plane.ca, "admin", "token")
+    (tmp_path / "nowhere").write_text(json.dumps(nowhere))
+    (tmp_path / "targets.yaml").write_text(
+        "stage/gone: {kubeconfig: nowhere, cluster: 0c0e3a42-0000-0000-0000-000000000000}\n"
+        f"stage/eu: {{kubeconfig: {control_plane.kubeconfig}}}\n"
+    )
+    by_file = machine.with_connection("--targets", tmp_path / "targets.yaml")
+    place = Namespace(control_plane, namespace)
+    applied = by_file.apply(releases("v1.0.0"), "--keep-going", exit_code=6)["targets"]
+    assert [each["status"] for each in applied] == ["failed", "succeeded"]
+    assert place.has(CORE, "configmaps", "settings")
 
 
 def test_an_interruption_is_recorded_by_every_target_that_is_under_way(

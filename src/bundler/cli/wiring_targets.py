@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundler.cli import identity, output, wiring
-from bundler.errors import NoConnection, Refused
+from bundler.errors import NoConnection
 from bundler.model.connection import Destination, GitFolder, TargetConnection
 from bundler.model.reference import ArtifactReference
 
@@ -86,9 +86,9 @@ def open_targets(
     lock_seconds: float,
     at_once: int = 1,
 ) -> Iterator[list[DeployTarget]]:
-    """Open every target before any is used, `at_once` of them together.
+    """Open every target before any is used, `at_once` of them together. Nothing is sent yet.
 
-    Raises NoConnection, Unreachable, Refused.
+    Raises NoConnection.
     """
     with ExitStack() as opened:
         clusters = _Clusters(opened, at_once)
@@ -158,9 +158,11 @@ class _Clusters:
         )
 
     def _connected(self, way: TargetConnection) -> tuple[KubernetesConnection, Known]:
+        from bundler.adapters.cluster.known import Known
+
         if way not in self._known:
-            connection, known = _connect(way, self._at_once)
-            self._known[way] = self._opened.enter_context(connection), known
+            connection = self._opened.enter_context(_connection(way, self._at_once))
+            self._known[way] = connection, Known(connection)
         return self._known[way]
 
 
@@ -170,24 +172,25 @@ def decrypter(program: str | None) -> Decrypter:
     return Sops(program)
 
 
-def _connect(way: TargetConnection, at_once: int = 1) -> tuple[KubernetesConnection, Known]:
+def _connection(way: TargetConnection, at_once: int = 1) -> KubernetesConnection:
     from bundler.adapters.cluster.connection import CONNECTIONS, connect
-    from bundler.adapters.cluster.known import Known
 
-    connection = connect(
+    return connect(
         context=way.context,
         kubeconfig=way.kubeconfig,
         in_cluster=way.in_cluster,
         size=CONNECTIONS * at_once,
     )
+
+
+def _connect(way: TargetConnection) -> tuple[KubernetesConnection, Known]:
+    """A connection to the cluster that is expected. Raises Refused where it is another."""
+    from bundler.adapters.cluster.known import Known
+
+    connection = _connection(way)
     known = Known(connection)
-    found = known.uid() if way.cluster else None
-    if found != way.cluster:
-        raise Refused(
-            f"{connection.server} is cluster {found}, and cluster {way.cluster} is expected",
-            hint="these are the UIDs of kube-system: correct the connection, or what is expected "
-            "(targets.yaml, --cluster)",
-        )
+    if way.cluster:
+        known.expect(way.cluster)
     return connection, known
 
 

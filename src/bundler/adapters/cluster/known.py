@@ -7,6 +7,7 @@ import threading
 from bundler.adapters.cluster.connection import KubernetesConnection
 from bundler.adapters.cluster.discovery import Discovery
 from bundler.adapters.cluster.errors import refusal
+from bundler.errors import Refused
 
 _SUBJECT = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
@@ -30,6 +31,15 @@ class Known:
             if self._uid is None:
                 self._uid = cluster_uid(self._connection)
             return self._uid
+
+    def expect(self, uid: str) -> None:
+        """Raises Refused where it is another cluster."""
+        if self.uid() != uid:
+            raise Refused(
+                f"{self._connection.server} is cluster {self.uid()}, and cluster {uid} is expected",
+                hint="these are the UIDs of kube-system: correct the connection, or what is "
+                "expected (targets.yaml, --cluster)",
+            )
 
     def user(self) -> str | None:
         """Who we are there; None, and asked again the next time, where it does not say."""

@@ -27,7 +27,7 @@ class KubernetesCluster:
     there too, or in `state_namespace`. `lock_timeout` is how long a lock that somebody holds is
     waited for once he shows that he lives; `tell` takes remarks for whoever applies. Everything
     that changes the cluster raises Locked once the lock was lost. `expected` is the UID that the
-    cluster was named by, and was found to have; `known` is what other targets over the same
+    cluster was named by, and has to have; `known` is what other targets over the same
     connection have asked.
     """
 
@@ -93,8 +93,13 @@ class KubernetesCluster:
         return False
 
     def identity(self) -> Identity:
-        uid = self._expected or self._known.uid()
-        return Identity("cluster", uid, is_expected=self._expected is not None)
+        self._check_cluster()
+        return Identity("cluster", self._known.uid(), is_expected=self._expected is not None)
+
+    def _check_cluster(self) -> None:
+        """Before anything else is asked. Raises Refused where it is another than is expected."""
+        if self._expected:
+            self._known.expect(self._expected)
 
     # --- who we are -----------------------------------------------------------------------------
 
@@ -108,6 +113,7 @@ class KubernetesCluster:
     # --- state and lock -------------------------------------------------------------------------
 
     def read(self) -> TargetState:
+        self._check_cluster()
         return self._state.read()
 
     def prepare(self) -> None:
