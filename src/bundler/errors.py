@@ -18,6 +18,8 @@ BundlerError                    1  failed
 │   ├── VersionExists           4  published before with other content
 │   ├── VerificationFailed      4  not ours, truncated or tampered
 │   ├── OwnershipRefused        4  an object belongs to somebody else
+│   │   └── FieldConflict       4  fields that others manage
+│   ├── ImmutableField          4  it cannot be changed in place, only made anew
 │   ├── PermissionRefused       4  the target does not let us
 │   └── PlanChanged             4  what was reviewed is not so any more, all differences
 ├── NotReady                    5  applied, but not ready
@@ -31,7 +33,7 @@ BundlerError                    1  failed
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import ClassVar
 
 from bundler.model.finding import Finding
@@ -120,6 +122,28 @@ class VerificationFailed(Refused):
 
 class OwnershipRefused(Refused):
     code = "ownership-refused"
+
+
+class FieldConflict(OwnershipRefused):
+    code = "field-conflict"
+
+    def __init__(
+        self, message: str, *, managers: Mapping[str, Collection[str]], hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.managers = managers
+        """Who manages fields that we want otherwise → these fields."""
+
+
+class ImmutableField(Refused):
+    code = "immutable-field"
+
+    def __init__(
+        self, message: str, *, fields: Collection[str] = (), hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.fields = tuple(fields)
+        """As the target names them; none where it does not."""
 
 
 class PermissionRefused(Refused):

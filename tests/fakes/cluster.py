@@ -14,12 +14,15 @@ from typing import Any
 
 from bundler.errors import (
     BundlerError,
+    FieldConflict,
+    ImmutableField,
     Locked,
     NotFound,
     OwnershipRefused,
     PermissionRefused,
     Refused,
 )
+from bundler.model.claim import NO_CLAIM, Claim
 from bundler.model.connection import Identity
 from bundler.model.inventory import Inventory
 from bundler.model.objects import (
@@ -30,12 +33,15 @@ from bundler.model.objects import (
     pod_spec,
 )
 from bundler.model.revision import Revision, TargetState
+from bundler.model.scaling import scaled_by
 from bundler.ports import Holder, Need, ObjectWatcher, Observation
 from tests.fakes.rollouts import observed, status_of
 from tests.fakes.ssa import conflicts, fields_of, member, merged, union, without
 
 IMMUTABLE = {"Job": ("spec", "template"), "Deployment": ("spec", "selector")}
-BUILT_IN = frozenset({"", "apps", "batch", "apiextensions.k8s.io", "rbac.authorization.k8s.io"})
+BUILT_IN = frozenset(
+    {"", "apps", "autoscaling", "batch", "apiextensions.k8s.io", "rbac.authorization.k8s.io"}
+)
 
 
 class FakeCluster:
@@ -86,12 +92,20 @@ class FakeCluster:
         with self._mutex:
             return {ref: deepcopy(self.objects[ref]) for ref in wanted if ref in self.objects}
 
-    def apply(self, obj: KubernetesObject, *, dry_run: bool = False) -> KubernetesObject:
+    def autoscalers(self, namespaces: Collection[str]) -> Mapping[ObjectRef, ObjectRef]:
+        self._called("autoscalers")
+        with self._mutex:
+            found = {ref: scaled_by(obj) for ref, obj in self.objects.items()}
+        return {ref: to for ref, to in found.items() if to and ref.namespace in namespaces}
+
+    def apply(
+        self, obj: KubernetesObject, *, dry_run: bool = False, claim: Claim = NO_CLAIM
+    ) -> KubernetesObject:
         ref = ObjectRef.of(obj)
         self._called("dry-run" if dry_run else "apply", ref)
         with self._mutex:
             self._admit(ref)
-            result = self._merge(ref, obj)
+            result = self._merge(ref, obj, claim)
             if not dry_run:
                 self._store(ref, result)
             return deepcopy(result)
@@ -113,22 +127,25 @@ class FakeCluster:
             if other.kind == "CustomResourceDefinition"
         )
 
-    def _merge(self, ref: ObjectRef, obj: KubernetesObject) -> dict[str, Any]:
+    def _merge(self, ref: ObjectRef, obj: KubernetesObject, claim: Claim) -> dict[str, Any]:
         live = self.objects.get(ref)
         entries = live["metadata"]["managedFields"] if live else []
+        if claim.adopts and live and owner_of(live) not in (None, owner_of(obj)):
+            raise OwnershipRefused(f"{ref}: belongs to {owner_of(live)} by now")
         ours = next((e for e in entries if _is_ours(e)), None)
-        others = [entry for entry in entries if entry is not ours]
-        foreign = union([entry["fieldsV1"] for entry in others])
-        if live is not None:
-            for entry in others:
-                if paths := conflicts(live, obj, entry["fieldsV1"]):
-                    raise OwnershipRefused(
-                        f'{ref}: conflict with "{entry["manager"]}": {", ".join(paths)}'
-                    )
-        path = IMMUTABLE.get(ref.kind)
-        if live is not None and path and obj[path[0]].get(path[1]) != live[path[0]].get(path[1]):
-            raise Refused(f"{ref}: {'.'.join(path)}: field is immutable")
         before = ours["fieldsV1"] if ours else {}
+        others = [entry for entry in entries if entry is not ours]
+        if claim.adopts:
+            before = union(
+                [before, *(e["fieldsV1"] for e in others if e["manager"] in claim.take_over)]
+            )
+            others = [e for e in others if e["manager"] not in claim.take_over]
+        if claim.leaves_replicas:
+            before = without(before, {"f:spec": {"f:replicas": {}}})
+        if live is not None:
+            others = _after_conflicts(ref, live, obj, others, claim)
+            _refuse_immutable(ref, live, obj)
+        foreign = union([entry["fieldsV1"] for entry in others])
         result: dict[str, Any] = (
             deepcopy(dict(obj)) if live is None else merged(live, obj, before, foreign)
         )
@@ -189,7 +206,7 @@ class FakeCluster:
             }
             self.objects[ObjectRef.of(obj)] = made
 
-    def delete(self, ref: ObjectRef, uid: str) -> None:
+    def delete(self, ref: ObjectRef, uid: str, owner: str | None = None) -> None:
         self._called("delete", ref)
         with self._mutex:
             if ("delete", ref.kind) in self.denied:
@@ -199,6 +216,8 @@ class FakeCluster:
                 return
             if present["metadata"]["uid"] != uid:
                 raise Refused(f"{ref}: another object has taken its name")
+            if owner is not None and owner_of(present) != owner:
+                raise OwnershipRefused(f"{ref}: belongs to {owner_of(present)} by now")
             del self.objects[ref]
 
     def missing(self, needs: Iterable[Need]) -> tuple[Need, ...]:
@@ -293,6 +312,33 @@ class FakeCluster:
 
     def sent(self, method: str) -> list[str]:
         return [subject for each, subject in self.calls if each == method]
+
+
+def _after_conflicts(
+    ref: ObjectRef,
+    live: KubernetesObject,
+    obj: KubernetesObject,
+    others: Sequence[dict[str, Any]],
+    claim: Claim,
+) -> list[dict[str, Any]]:
+    """What others still manage when those of the claim have lost what we want otherwise."""
+    found = {e["manager"]: conflicts(live, obj, e["fieldsV1"]) for e in others}
+    managers = {manager: tuple(paths) for manager, paths in found.items() if paths}
+    if not managers.keys() <= claim.take_over:
+        told = (f"{manager} manages {', '.join(paths)}" for manager, paths in managers.items())
+        raise FieldConflict(f"{ref}: {'; '.join(told)}", managers=managers)
+    wanted = fields_of(obj)
+    return [
+        {**e, "fieldsV1": without(e["fieldsV1"], wanted)} if e["manager"] in managers else e
+        for e in others
+    ]
+
+
+def _refuse_immutable(ref: ObjectRef, live: KubernetesObject, obj: KubernetesObject) -> None:
+    path = IMMUTABLE.get(ref.kind)
+    if path and obj[path[0]].get(path[1]) != live[path[0]].get(path[1]):
+        field = ".".join(path)
+        raise ImmutableField(f"{ref}: {field}: field is immutable", fields=(field,))
 
 
 def _is_ours(entry: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from bundler.errors import Locked, OwnershipRefused, PermissionRefused, Refused, Unreachable
 from bundler.manifests import InvalidYaml, read_documents, read_json, write_documents
+from bundler.model.claim import NO_CLAIM, Claim
 from bundler.model.connection import Identity
 from bundler.model.inventory import Inventory
 from bundler.model.objects import KubernetesObject, ObjectRef, owner_of
@@ -50,7 +51,20 @@ class DirectoryTarget:
         found = {ref: self._read_object(ref) for ref in wanted}
         return {ref: obj for ref, obj in found.items() if obj is not None}
 
-    def apply(self, obj: KubernetesObject, *, dry_run: bool = False) -> KubernetesObject:
+    def autoscalers(
+        self,
+        namespaces: Collection[str],  # noqa: ARG002
+    ) -> Mapping[ObjectRef, ObjectRef]:
+        """Nothing scales files."""
+        return {}
+
+    def apply(
+        self,
+        obj: KubernetesObject,
+        *,
+        dry_run: bool = False,
+        claim: Claim = NO_CLAIM,  # noqa: ARG002
+    ) -> KubernetesObject:
         """Write the whole object, or the text that it was committed as; nothing else stays there.
 
         A file that was not written by us is refused, and so is a Secret in the clear.
@@ -69,9 +83,12 @@ class DirectoryTarget:
             self._write(self._path(ref), content or write_documents([obj]))
         return _with_uid(_seen(obj, content) if content else obj)
 
-    def delete(self, ref: ObjectRef, uid: str) -> None:
+    def delete(self, ref: ObjectRef, uid: str, owner: str | None = None) -> None:
         if uid != _uid(ref):
             raise Refused(f"{ref} has another UID")
+        present = self._read_object(ref) if owner else None
+        if present and owner_of(present) != owner:
+            raise OwnershipRefused(f"{ref}: not deleted, as it belongs to {owner_of(present)}")
         path = self._path(ref)
         with _told(path):
             path.unlink(missing_ok=True)

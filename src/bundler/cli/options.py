@@ -305,3 +305,43 @@ LockTimeout = Annotated[
         show_default="0s",
     ),
 ]
+TakeOver = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--take-over",
+        metavar="MANAGER",
+        help="Take fields over from this field manager, such as helm or kubectl-client-side-apply;"
+        " again for others.",
+    ),
+]
+Recreate = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--recreate",
+        metavar="KIND/NAME",
+        help="Delete this object and make it anew if it cannot be changed in place; again for"
+        " others.",
+    ),
+]
+NoPrune = Annotated[
+    bool, typer.Option("--no-prune", help="Delete nothing that the release does not have.")
+]
+MaxDeletions = Annotated[
+    int | None,
+    typer.Option(
+        "--max-deletions",
+        envvar="BUNDLER_MAX_DELETIONS",
+        min=0,
+        metavar="N",
+        help="Refuse, before anything changes, to delete more objects than these.",
+    ),
+]
+Delete = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--delete",
+        metavar="KIND/NAME",
+        help="Delete this object, which the release does not have any more, although its kind or"
+        " an annotation keeps it; again for others.",
+    ),
+]

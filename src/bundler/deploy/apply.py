@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from bundler.errors import BundlerError, TryAgain
 from bundler.model.changeset import Change, Wave
-from bundler.model.objects import KubernetesObject, wave_of
+from bundler.model.claim import NO_CLAIM, Claim
+from bundler.model.objects import KubernetesObject, owner_of, wave_of
 from bundler.ports import ObjectWriter
 
 PARALLEL = 16
@@ -31,23 +32,30 @@ class Applied(NamedTuple):
     uid: str
 
 
-def dry_run(
-    writer: ObjectWriter, objects: Sequence[KubernetesObject]
-) -> tuple[KubernetesObject | BundlerError, ...]:
-    """What the server says to each object, in their order; changes nothing. Raises TryAgain."""
+class Question(NamedTuple):
+    """What would become of an object if it was applied so?"""
 
-    def ask(numbered: tuple[int, KubernetesObject]) -> tuple[int, KubernetesObject | BundlerError]:
-        number, obj = numbered
+    desired: KubernetesObject
+    claim: Claim = NO_CLAIM
+
+
+def dry_run(
+    writer: ObjectWriter, questions: Sequence[Question]
+) -> tuple[KubernetesObject | BundlerError, ...]:
+    """What the server says to each, in their order; changes nothing. Raises TryAgain."""
+
+    def ask(numbered: tuple[int, Question]) -> tuple[int, KubernetesObject | BundlerError]:
+        number, (desired, claim) = numbered
         try:
-            return number, writer.apply(obj, dry_run=True)
+            return number, writer.apply(desired, dry_run=True, claim=claim)
         except TryAgain:
             raise
         except BundlerError as error:
             return number, error
 
     answers: dict[int, KubernetesObject | BundlerError] = {}
-    _side_by_side(list(enumerate(objects)), ask, lambda each: answers.update([each]), Event())
-    return tuple(answers[number] for number in range(len(objects)))
+    _side_by_side(list(enumerate(questions)), ask, lambda each: answers.update([each]), Event())
+    return tuple(answers[number] for number in range(len(questions)))
 
 
 def apply_wave(
@@ -83,9 +91,10 @@ def _in_order(wave: Wave) -> Iterable[list[Change]]:
 
 def _send(writer: ObjectWriter, change: Change) -> Applied:
     if change.live is not None and (change.desired is None or change.recreate):
-        writer.delete(change.ref, uid_of(change.live))
-    uid = uid_of(writer.apply(change.desired)) if change.desired is not None else ""
-    return Applied(change, uid)
+        writer.delete(change.ref, uid_of(change.live), owner_of(change.live))
+    if change.desired is None:
+        return Applied(change, "")
+    return Applied(change, uid_of(writer.apply(change.desired, claim=change.claim)))
 
 
 def _side_by_side(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from bundler.deploy.policy import KEPT_KINDS, Policy, is_named
 from bundler.deploy.readiness import NEVER_WAITED_FOR
 from bundler.errors import PermissionRefused
 from bundler.model.finding import Finding
@@ -14,12 +15,6 @@ from bundler.ports import Need, PermissionReader
 if TYPE_CHECKING:
     from bundler.deploy.plan import Wanted
 
-_NAMESPACE = ("", "Namespace")
-_DEFINITION = ("apiextensions.k8s.io", "CustomResourceDefinition")
-KEPT_KINDS = frozenset(
-    {_NAMESPACE, _DEFINITION, ("", "PersistentVolume"), ("", "PersistentVolumeClaim")}
-)
-"""(group, kind) of what is never deleted: others' objects or people's data go with it."""
 _JOB = ("batch", "Job")
 _APPLY_VERBS = ("get", "create", "patch")
 _BY_NAME = ("get", "patch", "delete")
@@ -30,9 +25,11 @@ _CAUSES = (("", "Pod"), ("apps", "ReplicaSet"), ("", "Event"))
 """What tells why a workload does not get ready."""
 
 
-def check(wanted: Wanted, stale: Iterable[ObjectRef], to: PermissionReader) -> tuple[Finding, ...]:
+def check(
+    wanted: Wanted, stale: Iterable[ObjectRef], to: PermissionReader, policy: Policy
+) -> tuple[Finding, ...]:
     """Warnings of what could be told better. Raises PermissionRefused for all that is missing."""
-    required, helpful = set(required_needs(wanted, stale)), set(helpful_needs(wanted))
+    required, helpful = set(required_needs(wanted, stale, policy)), set(helpful_needs(wanted))
     missing = to.missing(sorted(required | helpful))
     refused = [need for need in missing if need in required]
     if refused:
@@ -53,17 +50,19 @@ def _listed(needs: Iterable[Need]) -> str:
     return ", ".join(map(str, needs))
 
 
-def required_needs(wanted: Wanted, stale: Iterable[ObjectRef]) -> Iterator[Need]:
+def required_needs(
+    wanted: Wanted, stale: Iterable[ObjectRef], policy: Policy
+) -> Iterator[Need]:
     """Without which the release cannot be applied, waited for and recorded."""
     for ref in wanted.objects:
         yield from _needs(_APPLY_VERBS, ref)
         yield from _needs(("list",), ref) if ref.namespace else ()
         if (ref.group, ref.kind) not in NEVER_WAITED_FOR:
             yield from _needs(("list", "watch"), ref)
-        if (ref.group, ref.kind) == _JOB:
+        if (ref.group, ref.kind) == _JOB or is_named(ref, policy.recreate):
             yield from _needs(("delete",), ref)
-    for ref in stale:
-        if (ref.group, ref.kind) not in KEPT_KINDS:
+    for ref in stale if policy.prune else ():
+        if (ref.group, ref.kind) not in KEPT_KINDS or is_named(ref, policy.delete):
             yield from _needs(("get", "delete"), ref)
     if wanted.state_namespace:
         for verb in _STATE_VERBS:

@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from bundler.deploy import permissions
-from bundler.deploy.apply import DELETIONS, dry_run, uid_of
-from bundler.deploy.field_changes import field_changes, wanted_changes
-from bundler.deploy.fields import is_same_outcome, is_unchanged
-from bundler.deploy.permissions import KEPT_KINDS
-from bundler.deploy.policy import Policy
+from bundler.deploy.adoption import adopted
+from bundler.deploy.answers import Coming, settle
+from bundler.deploy.apply import DELETIONS
+from bundler.deploy.deletions import deletions, guards
+from bundler.deploy.fields import is_unchanged
+from bundler.deploy.immutable import JOB, anew
+from bundler.deploy.policy import DEFINITION, NAMESPACE, Policy
 from bundler.deploy.readiness import is_true
-from bundler.errors import BundlerError, NotFound, OwnershipRefused, PermissionRefused, Refused
+from bundler.deploy.scaling import as_asked, autoscaled, left_to_autoscaler
+from bundler.errors import FieldConflict, OwnershipRefused, PermissionRefused, Refused
 from bundler.model.changeset import Change, Plan, Wave
 from bundler.model.finding import Finding
 from bundler.model.inventory import Inventory, stale
@@ -27,7 +30,6 @@ from bundler.model.objects import (
     KubernetesObject,
     ObjectRef,
     Step,
-    images_in,
     owner_of,
     wave_of,
 )
@@ -35,9 +37,6 @@ from bundler.model.reference import Digest
 from bundler.model.revision import TargetState
 from bundler.ports import ObjectReader, ObjectWriter, PermissionReader
 
-_NAMESPACE = ("", "Namespace")
-_DEFINITION = ("apiextensions.k8s.io", "CustomResourceDefinition")
-_JOB = ("batch", "Job")
 _DEFAULT = Policy()
 
 
@@ -58,12 +57,12 @@ class Wanted:
 
     @property
     def state_place(self) -> ObjectRef:
-        return ObjectRef(*_NAMESPACE, "", self.state_namespace)
+        return ObjectRef(*NAMESPACE, "", self.state_namespace)
 
     @property
     def namespaces(self) -> frozenset[str]:
         """Namespaces that the release, or its state, brings with it."""
-        named = {ref.name for ref in self.objects if (ref.group, ref.kind) == _NAMESPACE}
+        named = {ref.name for ref in self.objects if (ref.group, ref.kind) == NAMESPACE}
         return frozenset(named | {self.state_namespace})
 
     @property
@@ -72,7 +71,7 @@ class Wanted:
         specs = [
             obj.get("spec") or {}
             for ref, obj in self.objects.items()
-            if (ref.group, ref.kind) == _DEFINITION
+            if (ref.group, ref.kind) == DEFINITION
         ]
         return frozenset(
             (str(spec.get("group")), str((spec.get("names") or {}).get("kind"))) for spec in specs
@@ -90,15 +89,19 @@ def make_plan(
 ) -> Plan:
     """Raises OwnershipRefused, PermissionRefused or Refused with all findings, and Unreachable."""
     old = stale(recorded, wanted.objects)
-    warnings = permissions.check(wanted, old, to)
+    warnings = permissions.check(wanted, old, to, policy)
     versions = {ref: str(obj["apiVersion"]) for ref, obj in wanted.objects.items()}
     live = to.live(versions | dict.fromkeys(old, ""))
-    guesses = [_guess(ref, obj, live.get(ref), recorded) for ref, obj in wanted.objects.items()]
+    scaled = autoscaled(wanted.objects, live, old, to)
+    guesses = [
+        _guess(ref, obj, live.get(ref), recorded, policy, is_scaled=ref in scaled)
+        for ref, obj in wanted.objects.items()
+    ]
     foreign = [finding for change in guesses if (finding := _foreign(change, wanted.owner))]
-    changes, refused = _ask(guesses, wanted, live, to)
-    _raise_all([*foreign, *refused])
-    deletions = list(_deletions(old, live, recorded, wanted.owner, policy))
-    waves = tuple(_waves(changes, deletions))
+    changes, refused = _asked(guesses, wanted, live, to, policy)
+    gone = deletions(old, live, wanted.objects, recorded, wanted.owner, policy)
+    _raise_all([*foreign, *refused, *guards(gone, wanted.objects, policy)])
+    waves = tuple(_waves(changes, gone))
     return Plan(wanted.environment, wanted.target, waves, warnings=warnings)
 
 
@@ -106,33 +109,29 @@ def make_plan(
 
 
 def _guess(
-    ref: ObjectRef, desired: KubernetesObject, live: KubernetesObject | None, recorded: Inventory
+    ref: ObjectRef,
+    desired: KubernetesObject,
+    live: KubernetesObject | None,
+    recorded: Inventory,
+    policy: Policy,
+    *,
+    is_scaled: bool,
 ) -> Change:
     """What can be said without asking the server; `configured` is a guess."""
     if live is None:
         if recorded.completed.get(ref) == job_digest(desired):
             return Change(ref, "unchanged", desired, None, reason="completed before")
         return Change(ref, "created", desired, None)
+    change = Change(ref, "configured", desired, live)
+    if is_scaled:
+        change = left_to_autoscaler(change)
     if live["metadata"].get("deletionTimestamp"):
-        return _anew(Change(ref, "configured", desired, live), "is being deleted")
-    if (ref.group, ref.kind) == _JOB and is_true(live.get("status") or {}, "Failed"):
-        return _anew(Change(ref, "configured", desired, live), "failed before")
-    if is_unchanged(desired, live):
-        return Change(ref, "unchanged", desired, live)
-    adopted = "" if owner_of(live) else "adopted: it was not ours"
-    return Change(ref, "configured", desired, live, reason=adopted)
-
-
-def _anew(change: Change, reason: str) -> Change:
-    """To be deleted and created again."""
-    return replace(_unasked(change), recreate=True, reason=reason)
-
-
-def _unasked(change: Change) -> Change:
-    """With the fields that can be told without the server's word."""
-    if change.live is None or change.desired is None:
-        return change
-    return replace(change, fields=wanted_changes(change.live, change.desired))
+        return anew(change, "is being deleted")
+    if (ref.group, ref.kind) == JOB and is_true(live.get("status") or {}, "Failed"):
+        return anew(change, "failed before")
+    if is_unchanged(as_asked(change), live):
+        return replace(change, action="unchanged", reason="")
+    return adopted(change, policy)
 
 
 def job_digest(job: KubernetesObject) -> str:
@@ -154,75 +153,21 @@ def _foreign(change: Change, owner: str) -> Finding | None:
     )
 
 
-def _foreign_images(change: Change, outcome: KubernetesObject) -> Finding | None:
-    """A finding where an adopted workload would keep images that the release has not."""
-    if change.live is None or change.desired is None or owner_of(change.live):
-        return None
-    wanted = {use.image for use in images_in(change.desired)}
-    foreign = sorted({use.image for use in images_in(outcome)} - wanted)
-    if not foreign:
-        return None
-    return Finding(
-        "foreign-image",
-        f"stands there already, not ours, and would go on running {', '.join(foreign)}",
-        object=str(change.ref),
-        hint="delete it first, or rename the release's",
-    )
-
-
 # --- what the server says -----------------------------------------------------------------------
 
 
-class _Coming(NamedTuple):
-    """What is not there yet, and will be when it is needed."""
-
-    namespaces: frozenset[str]
-    kinds: frozenset[tuple[str, str]]
-
-    def has_place_for(self, ref: ObjectRef) -> bool:
-        return ref.namespace in self.namespaces or (ref.group, ref.kind) in self.kinds
-
-
-def _ask(
+def _asked(
     guesses: Sequence[Change],
     wanted: Wanted,
     live: Collection[ObjectRef],
     to: ObjectWriter,
+    policy: Policy,
 ) -> tuple[list[Change], list[Finding]]:
-    """Settle the guesses by dry runs, all at once."""
-    there = {ref.name if (ref.group, ref.kind) == _NAMESPACE else ref.namespace for ref in live}
-    coming = _Coming(wanted.namespaces - there, wanted.kinds)
-    asked = [change for change in guesses if _is_open(change, wanted.owner)]
-    missing = _missing(asked, coming, to)
-    open_ = [change for change in asked if change.ref.namespace not in missing]
-    answers = dry_run(to, [change.desired for change in open_ if change.desired is not None])
-    settled: dict[ObjectRef, Change] = {}
-    findings: list[Finding] = []
-    for change, answer in zip(open_, answers, strict=True):
-        outcome = _outcome(change, answer, coming)
-        if isinstance(outcome, Finding):
-            findings.append(outcome)
-        else:
-            settled[change.ref] = outcome
+    """The guesses, settled where only the server knows."""
+    open_ = [change for change in guesses if _is_open(change, wanted.owner)]
+    there = {ref.name if (ref.group, ref.kind) == NAMESPACE else ref.namespace for ref in live}
+    settled, findings = settle(open_, Coming(wanted.namespaces - there, wanted.kinds), to, policy)
     return [settled.get(change.ref, change) for change in guesses], findings
-
-
-def _missing(open_: Sequence[Change], coming: _Coming, to: ObjectWriter) -> frozenset[str]:
-    """The coming namespaces that are not there, as one object of each shows.
-
-    For objects in a missing one a server has no answer, and takes twenty times as long to say so.
-    """
-    first = {
-        change.ref.namespace: change.desired
-        for change in open_
-        if change.ref.namespace in coming.namespaces and change.desired is not None
-    }
-    answers = dry_run(to, list(first.values()))
-    return frozenset(
-        namespace
-        for namespace, answer in zip(first, answers, strict=True)
-        if isinstance(answer, NotFound)
-    )
 
 
 def _is_open(change: Change, owner: str) -> bool:
@@ -236,37 +181,13 @@ def _is_open(change: Change, owner: str) -> bool:
     return change.live is not None or (change.ref.group, change.ref.kind) != ("", "Pod")
 
 
-def _outcome(
-    change: Change, answer: KubernetesObject | BundlerError, coming: _Coming
-) -> Change | Finding:
-    if not isinstance(answer, BundlerError):
-        if change.live is not None and is_same_outcome(answer, change.live):
-            return replace(change, action="unchanged")
-        return _foreign_images(change, answer) or _asked(change, answer)
-    ref = change.ref
-    if isinstance(answer, NotFound) and coming.has_place_for(ref):
-        return _unasked(change)
-    if isinstance(answer, Refused) and "does not support dry run" in answer.message:
-        return _unasked(change)
-    is_immutable = type(answer) is Refused and "immutable" in answer.message
-    if is_immutable and (ref.group, ref.kind) == _JOB:
-        return _anew(change, "its template changed")
-    return Finding(answer.code, answer.message, object=str(ref), hint=answer.hint)
-
-
-def _asked(change: Change, outcome: KubernetesObject) -> Change:
-    if change.live is None:
-        return change
-    return replace(change, fields=field_changes(change.live, outcome))
-
-
 def _raise_all(findings: Sequence[Finding]) -> None:
     """One error for all findings, of the kind that says most."""
     if not findings:
         return
     rules = {finding.rule for finding in findings}
     error: type[Refused] = Refused
-    if rules & {"foreign-owner", OwnershipRefused.code}:
+    if rules & {"foreign-owner", OwnershipRefused.code, FieldConflict.code}:
         error = OwnershipRefused
     elif PermissionRefused.code in rules:
         error = PermissionRefused
@@ -282,40 +203,15 @@ def _raise_all(findings: Sequence[Finding]) -> None:
     )
 
 
-# --- deletions and waves ------------------------------------------------------------------------
+# --- waves --------------------------------------------------------------------------------------
 
 
-def _deletions(
-    old: Iterable[ObjectRef],
-    live: Mapping[ObjectRef, KubernetesObject],
-    recorded: Inventory,
-    owner: str,
-    policy: Policy,
-) -> Iterator[Change]:
-    """What is recorded as ours, not wanted and still there."""
-    for ref in old:
-        obj = live.get(ref)
-        if obj is None:
-            continue
-        uid = recorded.objects[ref]
-        reason = ""
-        if owner_of(obj) != owner:
-            reason = f"belongs to {owner_of(obj) or 'nobody'} by now"
-        elif uid and uid != uid_of(obj):
-            reason = "was made anew by somebody else"
-        elif (ref.group, ref.kind) in KEPT_KINDS:
-            reason = f"a {ref.kind} is never deleted"
-        elif not policy.prune:
-            reason = "what is stale was to be kept"
-        yield Change(ref, "skipped" if reason else "deleted", None, obj, reason=reason)
-
-
-def _waves(changes: Iterable[Change], deletions: Iterable[Change]) -> Iterator[Wave]:
+def _waves(changes: Iterable[Change], gone: Iterable[Change]) -> Iterator[Wave]:
     steps: dict[Step, list[Change]] = {}
     for change in changes:
         steps.setdefault(Step.of(change.desired or {}), []).append(change)
     for step, members in sorted(steps.items()):
         yield Wave(step.name, tuple(sorted(members, key=lambda change: change.ref)))
-    ordered = sorted(deletions, key=lambda c: (-WAVES.index(wave_of(c.ref)), c.ref))
+    ordered = sorted(gone, key=lambda c: (-WAVES.index(wave_of(c.ref)), c.ref))
     if ordered:
         yield Wave(DELETIONS, tuple(ordered))

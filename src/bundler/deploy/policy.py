@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from bundler.model.bundle import ReleaseDocument
+from bundler.model.objects import ObjectRef
+
+NAMESPACE = ("", "Namespace")
+DEFINITION = ("apiextensions.k8s.io", "CustomResourceDefinition")
+KEPT_KINDS = frozenset(
+    {NAMESPACE, DEFINITION, ("", "PersistentVolume"), ("", "PersistentVolumeClaim")}
+)
+"""(group, kind) of what is not deleted unless it is named, and never made anew: others' objects or
+people's data go with it."""
 
 OnFailure = Literal["halt", "rollback"]
 ChangedJobs = Literal["recreate", "refuse"]
@@ -34,6 +43,11 @@ class Policy:
     protected, unless the newer one was applied while this one was on its way."""
     past_migrations: bool = False
     """Whether to go back behind a migration that is not reversible."""
+
+
+def is_named(ref: ObjectRef, names: Collection[str]) -> bool:
+    """Whether an object is among those that are named `Kind/name` or `Kind/namespace/name`."""
+    return f"{ref.kind}/{ref.name}" in names or str(ref) in names
 
 
 def declared(release: ReleaseDocument, environment: str) -> Policy:

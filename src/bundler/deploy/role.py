@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 
 from bundler.deploy.image_presence import declared_pull_secrets
 from bundler.deploy.permissions import helpful_needs, later_needs, required_needs
+from bundler.deploy.policy import Policy
 from bundler.deploy.plan import Wanted
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.objects import BUILT_IN_GROUPS, KubernetesObject, ObjectRef
@@ -62,7 +63,7 @@ def grant(
 ) -> Grant:
     """Roles of this name, and bindings where there are subjects for them."""
     names = _Names(wanted, plurals)
-    needs = {*required_needs(wanted, ()), *helpful_needs(wanted), *later_needs(wanted)}
+    needs = {*required_needs(wanted, (), Policy()), *helpful_needs(wanted), *later_needs(wanted)}
     verbs: dict[str, dict[_Resource, set[str]]] = defaultdict(lambda: defaultdict(set))
     for need in (*needs, *_besides(wanted)):
         resource = _Resource(need.group, names.plural(need.group, need.kind), need.name)

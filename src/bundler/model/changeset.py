@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bundler.model.claim import NO_CLAIM, Claim
 from bundler.model.differences import FieldChange
 from bundler.model.finding import Finding
 from bundler.model.objects import KubernetesObject, ObjectRef
@@ -31,6 +32,10 @@ class Change:
     """Why an object is skipped, or recreated."""
     fields: tuple[FieldChange, ...] = field(default=(), repr=False)
     """What `configured` changes; of a Secret without the values."""
+    is_scaled: bool = False
+    """An autoscaler decides its number of replicas, so that `desired` has none."""
+    claim: Claim = NO_CLAIM
+    """What becomes of fields that others manage, or that we leave to them."""
 
     def as_dict(self) -> dict[str, str]:
         reason = {"reason": self.reason} if self.reason else {}

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
+from bundler.model.claim import NO_CLAIM, Claim
 from bundler.model.connection import Identity
 from bundler.model.inventory import Inventory
 from bundler.model.objects import KubernetesObject, ObjectRef
@@ -55,22 +56,34 @@ class ObjectReader(Protocol):
         """
         ...
 
+    def autoscalers(self, namespaces: Collection[str]) -> Mapping[ObjectRef, ObjectRef]:
+        """Every HorizontalPodAutoscaler of these namespaces that we may see, and what it scales.
 
-class ObjectWriter(Protocol):
-    def apply(self, obj: KubernetesObject, *, dry_run: bool = False) -> KubernetesObject:
-        """Server-side apply as field manager `bundler`, never forced; the object that results.
-
-        Raises OwnershipRefused (a field conflict, naming the other manager), PermissionRefused,
-        Refused (admission, quota, invalid, immutable field), NotFound (namespace or kind is not
-        there yet), Unreachable.
+        Raises Unreachable.
         """
         ...
 
-    def delete(self, ref: ObjectRef, uid: str) -> None:
-        """Delete if it still has this UID, and wait until it is gone; absent is success.
 
-        Raises Refused where another object has taken the name, NotReady where it does not go
-        away, PermissionRefused, Unreachable.
+class ObjectWriter(Protocol):
+    def apply(
+        self, obj: KubernetesObject, *, dry_run: bool = False, claim: Claim = NO_CLAIM
+    ) -> KubernetesObject:
+        """Server-side apply as field manager `bundler`; the object that results.
+
+        Nothing is taken from any manager but those of the claim, whoever writes meanwhile.
+
+        Raises FieldConflict, OwnershipRefused (what was to be adopted has an owner by now),
+        PermissionRefused, ImmutableField (it would be accepted if it was made anew), Refused
+        (admission, quota, invalid), NotFound (namespace or kind is not there yet), Unreachable.
+        """
+        ...
+
+    def delete(self, ref: ObjectRef, uid: str, owner: str | None = None) -> None:
+        """Delete if it still has this UID, and this owner where one is named, and wait until it is
+        gone; absent is success.
+
+        Raises Refused where another object has taken the name, OwnershipRefused where it belongs
+        to another owner by now, NotReady where it does not go away, PermissionRefused, Unreachable.
         """
         ...
 

@@ -10,8 +10,8 @@ from bundler.adapters.cluster.connection import Answer
 from bundler.adapters.cluster.errors import refusal
 from bundler.errors import (
     BundlerError,
+    FieldConflict,
     NotFound,
-    OwnershipRefused,
     PermissionRefused,
     Refused,
     Unreachable,
@@ -38,7 +38,7 @@ def status(code: int, message: str, *causes: dict[str, str]) -> Answer:
         (status(403, WEBHOOK), Refused),
         (status(404, 'namespaces "x" not found'), NotFound),
         (status(409, "object is being deleted"), Refused),
-        (status(409, "Apply failed", {"reason": "FieldManagerConflict"}), OwnershipRefused),
+        (status(409, "Apply failed", {"reason": "FieldManagerConflict"}), FieldConflict),
         (status(422, "invalid"), Refused),
         (status(429, "slow down"), Unreachable),
         (status(500, "etcdserver: leader changed"), Unreachable),

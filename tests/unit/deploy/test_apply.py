@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from bundler.deploy.apply import DELETIONS, PARALLEL, Applied, apply_wave, dry_run
+from bundler.deploy.apply import DELETIONS, PARALLEL, Applied, Question, apply_wave, dry_run
 from bundler.errors import Refused, Unreachable
 from bundler.model.changeset import Change, Wave
 from bundler.model.objects import KubernetesObject, ObjectRef
@@ -73,7 +73,7 @@ def test_what_needs_others_is_deleted_before_them(cluster: FakeCluster) -> None:
 
 def test_a_dry_run_answers_in_the_order_of_the_questions(cluster: FakeCluster) -> None:
     cluster.refused[ObjectRef.of(config_map("c7"))] = Refused("no")
-    answers = dry_run(cluster, [config_map(f"c{n}") for n in range(20)])
+    answers = dry_run(cluster, [Question(config_map(f"c{n}")) for n in range(20)])
     assert isinstance(answers[7], Refused)
     assert [a["metadata"]["name"] for a in answers if not isinstance(a, Refused)] == [  # type: ignore[index]
         f"c{n}" for n in range(20) if n != 7
@@ -84,4 +84,4 @@ def test_a_dry_run_answers_in_the_order_of_the_questions(cluster: FakeCluster) -
 def test_a_server_that_does_not_answer_ends_a_dry_run(cluster: FakeCluster) -> None:
     cluster.refused[ObjectRef.of(config_map("c7"))] = Unreachable("no answer")
     with pytest.raises(Unreachable):
-        dry_run(cluster, [config_map(f"c{n}") for n in range(20)])
+        dry_run(cluster, [Question(config_map(f"c{n}")) for n in range(20)])

@@ -10,8 +10,8 @@ from typing import Any
 from bundler.adapters.cluster.connection import Answer
 from bundler.errors import (
     BundlerError,
+    FieldConflict,
     NotFound,
-    OwnershipRefused,
     PermissionRefused,
     Refused,
     Unreachable,
@@ -23,6 +23,7 @@ _RBAC = re.compile(
     r'[Uu]ser .*(cannot \S+ (resource|path) "|is attempting to grant RBAC)', re.DOTALL
 )
 _CONFLICT = re.compile(r'conflict with "([^"]*)"')
+_QUOTA = "exceeded quota"
 _WEBHOOK = re.compile(r'(?:admission webhook|calling webhook) "([^"]+)"')
 _BAD_OBJECT = re.compile(r"failed to (create typed patch object|convert new object) ")
 """What a wrong object is told with 500."""
@@ -46,11 +47,7 @@ def refusal(answer: Answer, what: str, *, is_secret: bool = False) -> BundlerErr
     is_object_bad = "webhook" in told or _BAD_OBJECT.match(text_of(answer))
     if answer.status == 429 or (answer.status >= 500 and not is_object_bad):
         return Unreachable(f"{what}: {told}", hint="the cluster has a problem; try again")
-    is_immutable = "immutable" in told
-    return Refused(
-        f"{what}: {told}",
-        hint="delete the object first, or give the new one another name" if is_immutable else None,
-    )
+    return Refused(f"{what}: {told}")
 
 
 def text_of(answer: Answer) -> str:
@@ -61,6 +58,36 @@ def text_of(answer: Answer) -> str:
 
 def is_field_conflict(answer: Answer) -> bool:
     return answer.status == 409 and has_cause(answer, "FieldManagerConflict")
+
+
+def conflicts_in(answer: Answer) -> Mapping[str, tuple[str, ...]]:
+    """Of a field conflict: who manages fields that we want otherwise → these fields."""
+    fields: dict[str, set[str]] = defaultdict(set)
+    for cause in _causes(answer):
+        if cause.get("reason") == "FieldManagerConflict":
+            match = _CONFLICT.search(str(cause.get("message")))
+            fields[match[1] if match else "somebody"].add(str(cause.get("field", "")))
+    return {name: tuple(sorted(fields[name])) for name in sorted(fields)}
+
+
+def fields_in(answer: Answer) -> tuple[str, ...]:
+    """The fields that a refusal is about."""
+    return tuple(sorted({str(cause["field"]) for cause in _causes(answer) if cause.get("field")}))
+
+
+def would_do_anew(answer: Answer, as_new: Answer) -> bool:
+    """Whether an object that may not be changed so would be accepted as a new one.
+
+    `as_new` is the answer to its creation, beside the one that stands there: what is in its way
+    then (its name, a port, a quota) is so no more when that is gone.
+    """
+    if as_new.status == 409:
+        return as_new.document.get("reason") == "AlreadyExists"
+    if answer.status != 422 or not fields_in(answer):
+        return False
+    if as_new.status == 422:
+        return not set(fields_in(answer)) & set(fields_in(as_new))
+    return as_new.status == 403 and _QUOTA in text_of(as_new)
 
 
 def has_cause(answer: Answer, reason: str) -> bool:
@@ -95,26 +122,24 @@ def _told(answer: Answer, is_secret: bool) -> str:
 
 def _cause(cause: Mapping[str, Any]) -> str:
     """One wrong field; of a long value that the server quotes, only what is wrong with it."""
-    message = " ".join(str(cause.get("message") or "").split())
+    # A difference follows some messages, line by line.
+    message = " ".join(str(cause.get("message") or "").partition("\n@@")[0].split())
     if len(message) > _MAX_CAUSE:
         message = message.rpartition(": ")[2][:_MAX_CAUSE]
     return f"{cause['field']}: {message}"
 
 
 def _conflict(answer: Answer, what: str) -> BundlerError:
-    fields: dict[str, list[str]] = defaultdict(list)
-    for cause in _causes(answer):
-        if cause.get("reason") == "FieldManagerConflict":
-            match = _CONFLICT.search(str(cause.get("message")))
-            fields[match[1] if match else "somebody"].append(str(cause.get("field", "")))
-    if not fields:
+    managers = conflicts_in(answer)
+    if not managers:
         return Refused(
             f"{what}: it is changed or deleted by somebody else at this moment",
             hint="apply again when it is gone or at rest",
         )
-    told = "; ".join(f"{name} manages {', '.join(sorted(fields[name]))}" for name in sorted(fields))
-    return OwnershipRefused(
+    told = "; ".join(f"{name} manages {', '.join(fields)}" for name, fields in managers.items())
+    return FieldConflict(
         f"{what}: {told}",
+        managers=managers,
         hint="leave these fields out of the manifests, or take them over: docs/apply.md, Conflicts",
     )
 
@@ -129,6 +154,6 @@ def _forbidden(answer: Answer, what: str, is_secret: bool) -> BundlerError:
     # Quotas, Pod Security and webhooks answer 403 as well; only RBAC speaks of users.
     if _RBAC.search(text):
         return PermissionRefused(f"{what}: {text}", hint="ask for a role that allows it")
-    if "exceeded quota" in text:
+    if _QUOTA in text:
         return Refused(f"{what}: {text}", hint="free some of the quota, or have it raised")
     return Refused(f"{what}: {_told(answer, is_secret)}")

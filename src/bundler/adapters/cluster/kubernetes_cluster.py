@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 
 from bundler.adapters.cluster.connection import KubernetesConnection
@@ -12,6 +12,7 @@ from bundler.adapters.cluster.objects import KubernetesObjects
 from bundler.adapters.cluster.permissions import KubernetesPermissions
 from bundler.adapters.cluster.state import KubernetesState, Place
 from bundler.adapters.cluster.watch import KubernetesWatcher
+from bundler.model.claim import NO_CLAIM, Claim
 from bundler.model.connection import Identity
 from bundler.model.inventory import Inventory
 from bundler.model.objects import KubernetesObject, ObjectRef
@@ -72,11 +73,16 @@ class KubernetesCluster:
     def live(self, wanted: Mapping[ObjectRef, str]) -> Mapping[ObjectRef, KubernetesObject]:
         return self._objects.live(wanted)
 
-    def apply(self, obj: KubernetesObject, *, dry_run: bool = False) -> KubernetesObject:
-        return self._objects.apply(obj, dry_run=dry_run)
+    def autoscalers(self, namespaces: Collection[str]) -> Mapping[ObjectRef, ObjectRef]:
+        return self._objects.autoscalers(namespaces)
 
-    def delete(self, ref: ObjectRef, uid: str) -> None:
-        self._objects.delete(ref, uid)
+    def apply(
+        self, obj: KubernetesObject, *, dry_run: bool = False, claim: Claim = NO_CLAIM
+    ) -> KubernetesObject:
+        return self._objects.apply(obj, dry_run=dry_run, claim=claim)
+
+    def delete(self, ref: ObjectRef, uid: str, owner: str | None = None) -> None:
+        self._objects.delete(ref, uid, owner)
 
     @property
     def watcher(self) -> ObjectWatcher | None:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from bundler.adapters.cluster.applying import KubernetesApplier
 from bundler.adapters.cluster.connection import CONNECTIONS, Answer, KubernetesConnection
 from bundler.adapters.cluster.discovery import Discovery, Resource
-from bundler.adapters.cluster.errors import is_field_conflict, is_kind_missing, refusal
-from bundler.errors import NotFound, NotReady, Refused
-from bundler.model.objects import FIELD_MANAGER, KubernetesObject, ObjectRef, split_api_version
+from bundler.adapters.cluster.errors import refusal
+from bundler.errors import NotReady, OwnershipRefused, Refused
+from bundler.model.claim import NO_CLAIM, Claim
+from bundler.model.objects import KubernetesObject, ObjectRef, owner_of, split_api_version
+from bundler.model.scaling import AUTOSCALER, scaled_by
 
 PAGE = 500
 _FEW = 3
 """So many objects of a kind and namespace are read one by one; more are listed."""
-_APPLY_PATCH = "application/apply-patch+yaml"
-_NEW_KIND_SECONDS = 10.0
-"""A kind is served a moment after its CustomResourceDefinition says so."""
 _DELETE_SECONDS = 60.0
-_RACES = 4
+_RACES = 20
+"""Tries at deleting what must not have changed since its owner was read."""
 
 
 class KubernetesObjects:
@@ -38,6 +39,9 @@ class KubernetesObjects:
         self._discovery = discovery
         self._namespace = namespace
         self._before_write = before_write
+        self._applier = KubernetesApplier(
+            connection, discovery, place=self._namespace_of, before_write=before_write
+        )
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -97,67 +101,33 @@ class KubernetesObjects:
                 break
         return found
 
+    def autoscalers(self, namespaces: Collection[str]) -> Mapping[ObjectRef, ObjectRef]:
+        resource = self._discovery.find(*AUTOSCALER)
+        found: dict[ObjectRef, ObjectRef] = {}
+        if resource is None:
+            return found
+        for namespace in sorted(namespaces):
+            for answer in pages(self._connection, resource.path(namespace)):
+                if answer.status in (403, 404):
+                    break
+                if not answer.is_ok:
+                    raise refusal(answer, f"{resource.kind} in {namespace}")
+                for obj in items(answer, resource):
+                    target = scaled_by(obj)
+                    if target:
+                        found[ObjectRef.of(obj)] = target
+        return found
+
     # --- applying -------------------------------------------------------------------------------
 
-    def apply(self, obj: KubernetesObject, *, dry_run: bool = False) -> KubernetesObject:
-        ref = ObjectRef.of(obj)
-        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
-        if dry_run:
-            query["dryRun"] = "All"
-        give_up = time.monotonic() + (0.0 if dry_run else _NEW_KIND_SECONDS)
-        while True:
-            resource = self._discovery.find(ref.group, ref.kind, _version(obj))
-            if resource and ref.namespace and not resource.is_namespaced:
-                # The bundle could not know it, so its environment's `allow` never saw it either.
-                raise Refused(
-                    f"{ref}: {ref.kind} is a kind without namespace here",
-                    hint="list it under the environment's allow.clusterScoped and publish again",
-                )
-            answer = self._patch(resource, ref, obj, query, dry_run) if resource else None
-            if answer is not None and answer.is_ok:
-                return answer.document
-            if answer is not None and not is_kind_missing(answer):
-                is_secret = (ref.group, ref.kind) == ("", "Secret")
-                raise refusal(answer, str(ref), is_secret=is_secret)
-            if time.monotonic() > give_up:
-                raise self._unknown_kind(ref, obj)
-            time.sleep(0.5)
-
-    def _patch(
-        self,
-        resource: Resource,
-        ref: ObjectRef,
-        obj: KubernetesObject,
-        query: Mapping[str, str],
-        dry_run: bool,
-    ) -> Answer:
-        path = resource.path(self._namespace_of(resource, ref), ref.name)
-        for _ in range(_RACES):
-            answer = self._connection.request(
-                "PATCH",
-                path,
-                query=query,
-                body=obj,
-                content_type=_APPLY_PATCH,
-                before=None if dry_run else self._before_write,
-            )
-            # A controller wrote the object between the server's reading and writing it.
-            if answer.status != 409 or answer.document.get("reason") != "Conflict":
-                break
-            if is_field_conflict(answer):
-                break
-        return answer
-
-    def _unknown_kind(self, ref: ObjectRef, obj: KubernetesObject) -> NotFound:
-        served = ", ".join(self._discovery.versions(ref.group, ref.kind))
-        return NotFound(
-            f"{ref}: the cluster does not serve {ref.kind} of {obj.get('apiVersion')}",
-            hint=f"it serves {served}" if served else "is its CustomResourceDefinition installed?",
-        )
+    def apply(
+        self, obj: KubernetesObject, *, dry_run: bool = False, claim: Claim = NO_CLAIM
+    ) -> KubernetesObject:
+        return self._applier.apply(obj, dry_run=dry_run, claim=claim)
 
     # --- deleting -------------------------------------------------------------------------------
 
-    def delete(self, ref: ObjectRef, uid: str) -> None:
+    def delete(self, ref: ObjectRef, uid: str, owner: str | None = None) -> None:
         if not uid:
             raise Refused(
                 f"{ref}: not deleted, as its UID is not known and it may be somebody else's",
@@ -166,29 +136,55 @@ class KubernetesObjects:
         resource = self._discovery.find(ref.group, ref.kind)
         if resource is None:
             return
+        path = resource.path(self._namespace_of(resource, ref), ref.name)
+        for _ in range(_RACES):
+            preconditions = self._still_owned(ref, path, uid, owner)
+            if preconditions is None:
+                return
+            answer = self._delete(ref, path, preconditions)
+            if answer.status != 409 or owner is None:
+                break
+        if answer.status == 404:
+            return
+        if answer.status == 409:
+            raise _taken(ref)
+        if not answer.is_ok:
+            raise refusal(answer, f"{ref}: not deleted")
+        self._wait_until_gone(ref, path, uid)
+
+    def _still_owned(
+        self, ref: ObjectRef, path: str, uid: str, owner: str | None
+    ) -> Mapping[str, str] | None:
+        """What has to be so when it is deleted; None where it is gone."""
+        if owner is None:
+            return {"uid": uid}
+        answer = self._connection.request("GET", path)
+        if answer.status == 404:
+            return None
+        if not answer.is_ok:
+            raise refusal(answer, str(ref))
+        metadata = answer.document["metadata"]
+        if metadata["uid"] != uid:
+            raise _taken(ref)
+        if owner_of(answer.document) != owner:
+            other = owner_of(answer.document) or "nobody"
+            raise OwnershipRefused(f"{ref}: not deleted, as it belongs to {other} by now")
+        return {"uid": uid, "resourceVersion": metadata["resourceVersion"]}
+
+    def _delete(self, ref: ObjectRef, path: str, preconditions: Mapping[str, str]) -> Answer:
         # A Job counts as gone when its pods are: two runs of a migration must not overlap.
         is_job = (ref.group, ref.kind) == ("batch", "Job")
-        answer = self._connection.request(
+        return self._connection.request(
             "DELETE",
-            path := resource.path(self._namespace_of(resource, ref), ref.name),
+            path,
             body={
                 "apiVersion": "v1",
                 "kind": "DeleteOptions",
-                "preconditions": {"uid": uid},
+                "preconditions": preconditions,
                 "propagationPolicy": "Foreground" if is_job else "Background",
             },
             before=self._before_write,
         )
-        if answer.status == 404:
-            return
-        if answer.status == 409:
-            raise Refused(
-                f"{ref}: not deleted, as another object has taken its name",
-                hint="it is not ours; look who made it",
-            )
-        if not answer.is_ok:
-            raise refusal(answer, f"{ref}: not deleted")
-        self._wait_until_gone(ref, path, uid)
 
     def _wait_until_gone(self, ref: ObjectRef, path: str, uid: str) -> None:
         give_up = time.monotonic() + _DELETE_SECONDS
@@ -237,5 +233,8 @@ def items(answer: Answer, resource: Resource) -> Iterator[KubernetesObject]:
         yield {"apiVersion": resource.api_version, "kind": resource.kind, **item}
 
 
-def _version(obj: KubernetesObject) -> str:
-    return split_api_version(str(obj.get("apiVersion", "")))[1]
+def _taken(ref: ObjectRef) -> Refused:
+    return Refused(
+        f"{ref}: not deleted, as another object has taken its name",
+        hint="it is not ours; look who made it",
+    )
