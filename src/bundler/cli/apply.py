@@ -66,6 +66,11 @@ def apply(
     allow_downgrade: options.AllowDowngrade = None,
     events: options.EventsFile = None,
     webhooks: options.WebhooksFile = None,
+    take_over: options.TakeOver = None,
+    recreate: options.Recreate = None,
+    no_prune: options.NoPrune = False,
+    max_deletions: options.MaxDeletions = None,
+    delete: options.Delete = None,
     sops: options.Sops = None,
     deploy_registry: options.DeployRegistry = None,
     plain_http: options.PlainHttp = False,
@@ -88,6 +93,10 @@ def apply(
     bundle, destinations = preparing.chosen(
         reference, environment, target, deploy_registry, plain_http,
         is_agreed=reviewed is not None,
+    )  # fmt: skip
+    wishes = preparing.policy(
+        bundle, environment, take_over=take_over, recreate=recreate, no_prune=no_prune,
+        max_deletions=max_deletions, delete=delete,
     )  # fmt: skip
     if not dry_run:
         reason = _reason(reason, bundle, environment, is_agreed)
@@ -112,16 +121,14 @@ def apply(
     ):
         runner = wiring_targets.runner(
             consent.again, on_progress, limits, reason,
-            replace(
-                policy.declared(bundle.release, environment), allow_downgrade=allow_downgrade
-            ),
+            replace(wishes, allow_downgrade=allow_downgrade),
             None if no_image_check else wiring_targets.image_check(plain_http),
         )  # fmt: skip
         runner = replace(runner, on_event=on_event)
         if reviewed:
             reviewed.check_places(preparing.places(ready, state_namespace))
             if len(ready.targets) > 1:  # all of them, before the first is changed
-                reviewed.check_targets(preparing.previews(ready, state_namespace))
+                reviewed.check_targets(preparing.previews(ready, state_namespace, wishes))
             runner = replace(runner, check=reviewed.check)
         act = _flow(ready, environment, state_namespace, dry_run=dry_run)
         for destination in destinations:

@@ -47,6 +47,11 @@ def plan(
         ),
     ] = 3600.0,
     image_registry: options.ImageRegistry = None,
+    take_over: options.TakeOver = None,
+    recreate: options.Recreate = None,
+    no_prune: options.NoPrune = False,
+    max_deletions: options.MaxDeletions = None,
+    delete: options.Delete = None,
     sops: options.Sops = None,
     deploy_registry: options.DeployRegistry = None,
     plain_http: options.PlainHttp = False,
@@ -63,10 +68,14 @@ def plan(
     bundle, destinations = preparing.chosen(
         reference, environment, target, deploy_registry, plain_http, is_agreed=True
     )
+    wishes = preparing.policy(
+        bundle, environment, take_over=take_over, recreate=recreate, no_prune=no_prune,
+        max_deletions=max_deletions, delete=delete,
+    )  # fmt: skip
     if image_registry:
         bundle = preparing.mapped(bundle, image_registry, environment)
     with preparing.opened(bundle, destinations, flags, sops) as ready:
-        found = preparing.previews(ready, state_namespace)
+        found = preparing.previews(ready, state_namespace, wishes)
         is_whole = not any(each.error for each in found)
         saved = _saved(out, ready, environment, found, good_for) if out and is_whole else None
     tag = str(bundle.release.value["tag"])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from bundler.cli import connections, output, wiring, wiring_targets
@@ -13,6 +13,7 @@ from bundler.cli.results import migration_lines
 from bundler.deploy.decrypt import with_secrets
 from bundler.deploy.guards import moving_reference, refuse_errors
 from bundler.deploy.images import with_image_registry
+from bundler.deploy.policy import KEPT_KINDS, Policy, declared
 from bundler.deploy.preview import Preview, preview
 from bundler.deploy.pull import pull
 from bundler.deploy.reviewed import Place, Previewed
@@ -97,10 +98,51 @@ def opened(
         yield Ready(clear, pairs)
 
 
-def previews(ready: Ready, state_namespace: str | None) -> list[Preview]:
+def policy(
+    bundle: VerifiedBundle,
+    environment: str,
+    *,
+    take_over: Sequence[str] | None,
+    recreate: Sequence[str] | None,
+    no_prune: bool,
+    max_deletions: int | None,
+    delete: Sequence[str] | None,
+) -> Policy:
+    """What the release says of the environment, with the runner's flags. Raises UsageError."""
+    return replace(
+        declared(bundle.release, environment),
+        take_over=frozenset(take_over or ()),
+        recreate=_named("--recreate", recreate, frozenset(kind for _, kind in KEPT_KINDS)),
+        prune=not no_prune,
+        max_deletions=max_deletions,
+        delete=_named("--delete", delete),
+    )
+
+
+def _named(
+    option: str, names: Sequence[str] | None, refused: Collection[str] = ()
+) -> frozenset[str]:
+    for name in names or ():
+        kind, *rest = name.split("/")
+        if not kind or not 1 <= len(rest) <= 2 or not all(rest):
+            raise UsageError(
+                f"{option} {name}: no object",
+                hint="such as Deployment/web, or Deployment/shop/web",
+            )
+        if kind in refused:
+            raise UsageError(
+                f"{option} {name}: a {kind} is never made anew, as all that it holds would go",
+                hint="give the new one another name",
+            )
+    return frozenset(names or ())
+
+
+def previews(ready: Ready, state_namespace: str | None, policy: Policy) -> list[Preview]:
     """What would be done in each target."""
     return [
-        preview(ready.bundle, destination.environment, destination.target, to, state_namespace)
+        preview(
+            ready.bundle, destination.environment, destination.target, to, state_namespace, policy
+        )
         for destination, to in ready.targets
     ]
 

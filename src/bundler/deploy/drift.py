@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from bundler.deploy.apply import dry_run, uid_of
+from bundler.deploy.apply import Question, dry_run, uid_of
 from bundler.deploy.decrypt import encrypted_in, with_secrets
 from bundler.deploy.field_changes import field_changes
 from bundler.deploy.field_drift import Suspect, suspects
 from bundler.deploy.fields import is_unchanged
-from bundler.deploy.policy import KEPT_KINDS
 from bundler.deploy.plan import Wanted, job_digest
+from bundler.deploy.policy import KEPT_KINDS
 from bundler.deploy.run import wanted_of
 from bundler.errors import (
     BundlerError,
@@ -27,14 +27,9 @@ from bundler.errors import (
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.drift import Drift, FieldDrift, ObjectDrift
 from bundler.model.inventory import Inventory, stale
-from bundler.model.objects import (
-    FIELD_MANAGER,
-    KubernetesObject,
-    ObjectRef,
-    owner_of,
-    split_api_version,
-)
+from bundler.model.objects import FIELD_MANAGER, KubernetesObject, ObjectRef, owner_of
 from bundler.model.revision import TargetState
+from bundler.model.scaling import scaled_by
 from bundler.ports import Decrypter, DeployTarget, ObjectReader
 
 AUTOSCALERS = frozenset({"kube-controller-manager", "keda"})
@@ -170,7 +165,7 @@ def _changed_files(
     pairs: Mapping[ObjectRef, tuple[KubernetesObject, KubernetesObject]], to: DeployTarget
 ) -> dict[ObjectRef, list[FieldDrift]]:
     """All of a file is ours, so every difference counts."""
-    answers = dry_run(to, [obj for obj, _ in pairs.values()])
+    answers = dry_run(to, [Question(obj) for obj, _ in pairs.values()])
     return {
         ref: [
             FieldDrift(each.path, wanted=each.after, found=each.before)
@@ -193,7 +188,9 @@ def _changed_objects(
         if not is_unchanged(obj, live)
     }
     doubtful = [ref for ref, each in found.items() if not all(s.is_certain for s in each)]
-    answers = dict(zip(doubtful, dry_run(to, [pairs[ref][0] for ref in doubtful]), strict=True))
+    answers = dict(
+        zip(doubtful, dry_run(to, [Question(pairs[ref][0]) for ref in doubtful]), strict=True)
+    )
     is_settled = state.latest == state.current
     return {
         ref: [
@@ -227,21 +224,8 @@ def _is_so(
 
 
 def _scaled(objects: Iterable[KubernetesObject]) -> frozenset[ObjectRef]:
-    """What the release's own HorizontalPodAutoscalers scale."""
-    targets = (
-        (ObjectRef.of(obj).namespace, (obj.get("spec") or {}).get("scaleTargetRef") or {})
-        for obj in objects
-        if ObjectRef.of(obj)[:2] == ("autoscaling", "HorizontalPodAutoscaler")
-    )
-    return frozenset(
-        ObjectRef(
-            split_api_version(str(target.get("apiVersion", "")))[0],
-            str(target.get("kind")),
-            namespace,
-            str(target.get("name")),
-        )
-        for namespace, target in targets
-    )
+    """What the release's own autoscalers scale."""
+    return frozenset(target for obj in objects if (target := scaled_by(obj)))
 
 
 def _without_scaling(found: Sequence[Suspect], *, is_scaled: bool) -> list[Suspect]:
