@@ -337,6 +337,8 @@ class ControlPlane:
                 *clients,
                 # Nobody hands out addresses to nodes that only kwok plays.
                 "--controllers=*,-nodeipam",
+                # At its default of 15 s it is what tests with an autoscaler wait for.
+                "--horizontal-pod-autoscaler-sync-period=1s",
                 f"--root-ca-file={self.ca}",
                 f"--service-account-private-key-file={folder}/service-accounts.key",
             ],

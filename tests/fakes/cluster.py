@@ -54,6 +54,8 @@ class FakeCluster:
         self.revisions: dict[int, Revision] = {}
         self.denied: set[tuple[str, str]] = set()
         """(verb, kind) that we may not."""
+        self.served: set[str] = set()
+        """Further API groups."""
         self.refused: dict[ObjectRef, BundlerError] = {}
         self.calls: list[tuple[str, str]] = []
         self.on_call: Callable[[str, str], None] = lambda _, __: None
@@ -115,7 +117,7 @@ class FakeCluster:
             raise self.refused[ref]
         if {("patch", ref.kind), ("create", ref.kind)} & self.denied:
             raise PermissionRefused(f"{ref}: forbidden")
-        if ref.group not in BUILT_IN and not self._is_served(ref):
+        if ref.group not in BUILT_IN | self.served and not self._is_served(ref):
             raise NotFound(f"{ref}: the server does not know {ref.kind}")
         if ref.namespace and ObjectRef("", "Namespace", "", ref.namespace) not in self.objects:
             raise NotFound(f"{ref}: namespace {ref.namespace} not found")

@@ -27,7 +27,7 @@ def deletions(
     What is skipped as ours stays recorded. An object that is wanted under another API group is the
     same one (its UID is): it is neither deleted nor recorded twice.
     """
-    moved = {uid_of(live[ref]) for ref in wanted.keys() & live.keys()}
+    moved = {uid_of(live[ref]) for ref in wanted.keys() & live.keys()} - {""}
     present = [(ref, live[ref]) for ref in old if ref in live and uid_of(live[ref]) not in moved]
     changes = []
     for ref, obj in present:

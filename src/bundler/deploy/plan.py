@@ -88,7 +88,7 @@ def make_plan(
     wanted: Wanted, recorded: Inventory, to: PlanTarget, policy: Policy = _DEFAULT
 ) -> Plan:
     """Raises OwnershipRefused, PermissionRefused or Refused with all findings, and Unreachable."""
-    old = stale(recorded, wanted.objects)
+    old = [ref for ref in stale(recorded, wanted.objects) if ref != wanted.state_place]
     warnings = permissions.check(wanted, old, to, policy)
     versions = {ref: str(obj["apiVersion"]) for ref, obj in wanted.objects.items()}
     live = to.live(versions | dict.fromkeys(old, ""))

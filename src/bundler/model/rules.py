@@ -314,6 +314,8 @@ RULES: Mapping[str, Rule] = _catalogue(
         plan_action="an object that would be done something else to than was reviewed",
         plan_object="an object that is not as it was when the plan was made",
         plan_fields="an object of which other fields would change than were reviewed",
+        max_deletions="a stale object, where more are than may be deleted (`--max-deletions`)",
+        delete_wanted="an object that is to be deleted (`--delete`), and that the release has",
     ),
     *_fixed(
         "apply",
