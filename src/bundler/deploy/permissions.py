@@ -15,6 +15,7 @@ from bundler.ports import Need, PermissionReader
 if TYPE_CHECKING:
     from bundler.deploy.plan import Wanted
 
+_DEFAULT = Policy()
 _JOB = ("batch", "Job")
 _APPLY_VERBS = ("get", "create", "patch")
 _BY_NAME = ("get", "patch", "delete")
@@ -51,7 +52,7 @@ def _listed(needs: Iterable[Need]) -> str:
 
 
 def required_needs(
-    wanted: Wanted, stale: Iterable[ObjectRef], policy: Policy
+    wanted: Wanted, stale: Iterable[ObjectRef], policy: Policy = _DEFAULT
 ) -> Iterator[Need]:
     """Without which the release cannot be applied, waited for and recorded."""
     for ref in wanted.objects:

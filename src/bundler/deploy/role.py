@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, cast
 
 from bundler.deploy.image_presence import declared_pull_secrets
 from bundler.deploy.permissions import helpful_needs, later_needs, required_needs
-from bundler.deploy.policy import Policy
 from bundler.deploy.plan import Wanted
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.objects import BUILT_IN_GROUPS, KubernetesObject, ObjectRef
+from bundler.model.scaling import AUTOSCALER, is_scalable
 from bundler.ports import Need
 
 _RBAC = "rbac.authorization.k8s.io"
@@ -63,7 +63,7 @@ def grant(
 ) -> Grant:
     """Roles of this name, and bindings where there are subjects for them."""
     names = _Names(wanted, plurals)
-    needs = {*required_needs(wanted, (), Policy()), *helpful_needs(wanted), *later_needs(wanted)}
+    needs = {*required_needs(wanted, ()), *helpful_needs(wanted), *later_needs(wanted)}
     verbs: dict[str, dict[_Resource, set[str]]] = defaultdict(lambda: defaultdict(set))
     for need in (*needs, *_besides(wanted)):
         resource = _Resource(need.group, names.plural(need.group, need.kind), need.name)
@@ -81,8 +81,11 @@ def grant(
 
 
 def _besides(wanted: Wanted) -> Iterator[Need]:
-    """The cluster's identity, pull secrets, and binding the roles that the release binds."""
+    """The cluster's identity, pull secrets, autoscalers, and binding the roles that the release
+    binds."""
     yield Need("get", "", "Namespace", _ENTIRE_CLUSTER, "kube-system")
+    for namespace in {ref.namespace for ref, obj in wanted.objects.items() if is_scalable(obj)}:
+        yield Need("list", *AUTOSCALER, namespace)
     for ref in declared_pull_secrets(wanted.objects.values()):
         yield Need("get", ref.group, ref.kind, ref.namespace, ref.name)
     for ref, obj in wanted.objects.items():

@@ -24,6 +24,12 @@ def scaled_by(obj: KubernetesObject) -> ObjectRef | None:
     )
 
 
+def is_scalable(obj: KubernetesObject) -> bool:
+    """Whether it is one of Kubernetes' own kinds that autoscalers scale."""
+    ref = ObjectRef.of(obj)
+    return ref.group == "apps" and ref.kind in ("Deployment", "StatefulSet", "ReplicaSet")
+
+
 def replicas_of(obj: KubernetesObject) -> int | None:
     spec = obj.get("spec")
     replicas = spec.get("replicas") if isinstance(spec, Mapping) else None

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from bundler.deploy.permissions import helpful_needs, later_needs, required_needs
-from bundler.deploy.policy import Policy
 from bundler.deploy.plan import Wanted
 from bundler.deploy.role import Grant, grant, subject, usual_plural, wanted_in
 from bundler.model.sops import EncryptedDocument
@@ -86,17 +85,18 @@ def given(found: Grant) -> Iterator[Need]:
 @pytest.mark.requirement("B-100")
 def test_the_roles_grant_all_that_is_needed_now_and_later() -> None:
     found = grant(wanted(), "deployer", unknown)
-    needs = {*required_needs(wanted(), (), Policy()), *helpful_needs(wanted()), *later_needs(wanted())}
+    needs = {*required_needs(wanted(), ()), *helpful_needs(wanted()), *later_needs(wanted())}
     assert [need for need in needs if not grants(found, need, usual_plural(need.kind))] == []
 
 
 @pytest.mark.requirement("B-100")
 def test_the_roles_grant_nothing_that_is_not_needed() -> None:
-    needs = {*required_needs(wanted(), (), Policy()), *helpful_needs(wanted()), *later_needs(wanted())}
+    needs = {*required_needs(wanted(), ()), *helpful_needs(wanted()), *later_needs(wanted())}
     known = {each._replace(kind=usual_plural(each.kind)) for each in needs}
     assert {str(each) for each in set(given(grant(wanted(), "deployer", unknown))) - known} == {
         "get pods/log in namespace shop",
         "get namespaces kube-system",
+        "list horizontalpodautoscalers.autoscaling in namespace shop",
         "bind roles.rbac.authorization.k8s.io reader in namespace shop",
         "get endpoints in namespace shop",
         "watch endpoints in namespace shop",
