@@ -15,6 +15,7 @@ from bundler.adapters import directory_target
 from bundler.adapters.directory_target import DirectoryTarget
 from bundler.adapters.git.branch_folder import BranchFolder
 from bundler.errors import BundlerError
+from bundler.model.claim import NO_CLAIM, Claim
 from bundler.model.connection import Identity
 from bundler.model.objects import KubernetesObject, ObjectRef
 from bundler.model.revision import Revision, TargetState, kept
@@ -40,14 +41,16 @@ class GitTarget(DirectoryTarget):
         with _told(self._place):
             return super().live(wanted)
 
-    def apply(self, obj: KubernetesObject, *, dry_run: bool = False) -> KubernetesObject:
+    def apply(
+        self, obj: KubernetesObject, *, dry_run: bool = False, claim: Claim = NO_CLAIM
+    ) -> KubernetesObject:
         self._place.read()
         with _told(self._place):
-            return super().apply(obj, dry_run=dry_run)
+            return super().apply(obj, dry_run=dry_run, claim=claim)
 
-    def delete(self, ref: ObjectRef, uid: str) -> None:
+    def delete(self, ref: ObjectRef, uid: str, owner: str | None = None) -> None:
         with _told(self._place):
-            super().delete(ref, uid)
+            super().delete(ref, uid, owner)
 
     def read(self) -> TargetState:
         self._place.read()
