@@ -169,7 +169,15 @@ class DirectoryTarget:
             "kind": "Inventory",
             "objects": inventory.as_dicts(),
         }
-        self._write(self._state / f"{self._stem}.json", _json(document))
+        self._write(self._inventory, _json(document))
+
+    def drop_inventory(self) -> None:
+        with _told(self._inventory):
+            self._inventory.unlink(missing_ok=True)
+
+    @property
+    def _inventory(self) -> Path:
+        return self._state / f"{self._stem}.json"
 
     def write_revision(self, revision: Revision) -> None:
         self._write(self._revision(revision.number), _json(revision.as_dict()))

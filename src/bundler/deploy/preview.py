@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bundler.deploy.guards import Coming, guarded_plan
+from bundler.deploy.intent import wanted_of
 from bundler.deploy.policy import Policy
 from bundler.deploy.result import error_value
-from bundler.deploy.run import wanted_of
 from bundler.errors import BundlerError
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.changeset import Action, Change, ChangeSet, Plan
