@@ -30,8 +30,8 @@ from bundler.errors import ConfirmationNeeded
 from bundler.model.changeset import Plan
 from bundler.model.connection import Destination
 
-_NOTHING = "nothing"
-"""What a target is to hold, where others are told a release."""
+_RELEASE = "the release"
+"""Whichever a target has: they may have different ones."""
 
 
 def uninstall(
@@ -124,7 +124,7 @@ def _uninstall_all(
                 state, to, runner, namespace=state.namespace or "", dry_run=dry_run, purge=purge
             )
 
-        return several.over(destinations, act, runner, consent, Order(), _NOTHING)
+        return several.over(destinations, act, runner, consent, Order(), _RELEASE)
 
 
 def _value(
@@ -141,9 +141,9 @@ def _lines(environment: str, results: Sequence[TargetResult], purge: bool) -> It
     for result in results:
         place = f"{environment}/{result.target}"
         if result.status == "planned":
-            yield from deployments.plan_lines(place, _NOTHING, result.changes)
+            yield from deployments.plan_lines(place, "nothing", result.changes)
             continue
-        yield deployments.result_line(_NOTHING, environment, result)
+        yield deployments.result_line(_RELEASE, environment, result)
         yield from deployments.failure_lines(environment, result)
         left = [str(c.ref) for c in result.changes.changes if c.action == "skipped"]
         if left:

@@ -103,6 +103,15 @@ def _barriers_ahead(intended: Revision, current: Revision, policy: Policy) -> li
     ]
 
 
+def foreseen(intended: Revision, state: TargetState, policy: Policy) -> tuple[Finding, ...]:
+    """What can be said of barriers without pulling anything, as warnings."""
+    if policy.past_migrations:
+        return ()
+    ahead = _barriers_ahead(intended, state.current, policy) if state.current else []
+    behind = _findings(intended, barriers_before(intended, state, None))
+    return (*ahead, *(replace(each, severity="warning") for each in behind))
+
+
 # --- barriers -----------------------------------------------------------------------------------
 
 
@@ -127,18 +136,22 @@ def _known(revision: Revision, former: FormerReleases | None) -> Revision:
 
 def refuse(goal: Revision, found: Sequence[Barrier]) -> NoReturn:
     """Raises MigrationBarrier, naming every one."""
-    place = f"{goal.environment}/{goal.target}"
     raise MigrationBarrier(
-        f"{place}: {goal.tag} is behind " + ", and ".join(str(each) for each in found),
+        f"{goal.environment}/{goal.target}: {goal.tag} is behind "
+        + ", and ".join(str(each) for each in found),
         hint="publish a release that can work with the data as it is now; --past-migrations goes "
         "back nevertheless and leaves the data as it is",
-        findings=[
-            Finding(
-                "migration-barrier",
-                f"{goal.tag} is behind {each}",
-                service=each.service,
-                environment=place,
-            )
-            for each in found
-        ],
+        findings=_findings(goal, found),
     )
+
+
+def _findings(goal: Revision, found: Sequence[Barrier]) -> list[Finding]:
+    return [
+        Finding(
+            "migration-barrier",
+            f"{goal.tag} is behind {each}",
+            service=each.service,
+            environment=f"{goal.environment}/{goal.target}",
+        )
+        for each in found
+    ]

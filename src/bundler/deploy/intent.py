@@ -40,8 +40,20 @@ def to_apply(
 ) -> Intent:
     """Raises UsageError where the bundle has no such target, naming what there is."""
     wanted = wanted_of(bundle, environment, target, state_namespace)
+    revision = replace(
+        revision_of(bundle, environment, target),
+        started=runner.clock(),
+        who=runner.who,
+        reason=runner.reason,
+        kind=kind,
+    )
+    return Intent(wanted, revision, Coming.of(bundle, environment))
+
+
+def revision_of(bundle: VerifiedBundle, environment: str, target: str) -> Revision:
+    """What a revision says of a release, before anybody applies it."""
     release = cast("Mapping[str, Any]", bundle.release.value)
-    revision = Revision(
+    return Revision(
         number=0,
         project=release["project"],
         environment=environment,
@@ -53,15 +65,10 @@ def to_apply(
         digest=str(bundle.digest),
         reference=str(bundle.reference),
         status="pending",
-        started=runner.clock(),
-        who=runner.who,
-        reason=runner.reason,
         image_registry=bundle.image_registry,
         images=bundle.images,
-        kind=kind,
         migrations=migrations_of(bundle, environment, target),
     )
-    return Intent(wanted, revision, Coming.of(bundle, environment))
 
 
 def to_uninstall(state: TargetState, runner: Runner, namespace: str, *, purge: bool) -> Intent:
