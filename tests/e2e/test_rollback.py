@@ -1,19 +1,33 @@
-"""Releases that really fail and are restored, ways back by hand, and ends: on a real control plane."""
+"""Releases that really fail and are restored, ways back by hand, and the end of a target."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bundler.model.lock import ResolvedMigrations
 from bundler.model.project import ApplySettings
+from tests.e2e.conftest import Bundler
 from tests.e2e.live_objects import APPS, BATCH, CORE, Namespace, Status, until
 from tests.e2e.machine import Machine
-from tests.e2e.releases import SLOW, Object, Releases, config_map, deployment, job, made, service
+from tests.e2e.releases import (
+    SLOW,
+    Object,
+    Releases,
+    config_map,
+    deployment,
+    job,
+    made,
+    sealed,
+    service,
+)
+from tests.git_history import git
 from tools.control_plane import ControlPlane
+from tools.sample_shop import SampleShop
 
 pytest_plugins = ["tests.e2e.cluster"]
 
@@ -203,6 +217,55 @@ def test_several_targets_go_back_together(
     listed.change("rollback", "--to", "v1.1.0", "--target", "east")
     error = listed.change("rollback", exit_code=2)["error"]
     assert "different releases" in error["message"] or "no release" in error["message"]
+
+
+@pytest.mark.requirement("C-44", "C-45")
+def test_a_folder_goes_back_and_is_emptied_as_a_cluster_is(tmp_path: Path) -> None:
+    folder = tmp_path / "stage"
+    machine = Machine(tmp_path / "empty", ("--directory", str(folder)))
+    releases = Releases(tmp_path / "registry", {"default": "shop"})
+    releases.publish("v1.0.0", *first(), sealed("token"))
+    releases.publish("v1.1.0", *second())
+    machine.apply(releases("v1.0.0"))
+    before = files(folder)
+    machine.apply(releases("v1.1.0"))
+    assert machine.change("rollback")["targets"][0]["outcome"] == "written"
+    assert files(folder) == before
+    machine.change("uninstall")
+    assert not files(folder)
+    assert machine.look("status")["current"] is None
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = (path for path in folder.rglob("*") if ".bundler" not in path.parts)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found if path.is_file()}
+
+
+@pytest.mark.requirement("C-42", "C-43")
+def test_a_revert_is_published_with_the_images_of_before_and_brings_back_what_they_ran(
+    shop: SampleShop, bundler: Bundler, tmp_path: Path
+) -> None:
+    to = ("--env", "stage", "--yes", "--directory", str(tmp_path / "stage"))
+
+    def deployed(tag: str) -> dict[str, bytes]:
+        assert bundler("publish", tag, "--repo", "shop").exit_code == 0
+        result = bundler("apply", tag, *to, cwd=shop.repository)
+        assert result.exit_code == 0, result.stderr
+        return files(tmp_path / "stage")
+
+    former, newer = deployed("v1.0.0"), deployed("v1.1.0")
+    assert former != newer
+    tree = ("v1.0.0^{tree}", "-p", "main", "-m", "Revert all since v1.0.0")
+    revert = git(shop.repository, "commit-tree", *tree)
+    git(shop.repository, "update-ref", "refs/heads/main", revert)
+    git(shop.repository, "tag", "v9.0.0", revert)
+    resolved = [
+        bundler("resolve", tag, "--repo", "shop", "-o", "json").value["services"]
+        for tag in ("v1.0.0", "v9.0.0")
+    ]
+    images = [{name: each["digest"] for name, each in found.items()} for found in resolved]
+    assert images[0] == images[1], "nothing is built for it"
+    assert deployed("v9.0.0") == former
 
 
 # --- migrations ---------------------------------------------------------------------------------

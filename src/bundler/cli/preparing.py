@@ -119,16 +119,17 @@ def policy(
     return replace(
         declared(bundle.release, environment),
         take_over=frozenset(take_over or ()),
-        recreate=_named("--recreate", recreate, frozenset(kind for _, kind in KEPT_KINDS)),
+        recreate=named("--recreate", recreate, frozenset(kind for _, kind in KEPT_KINDS)),
         prune=not no_prune,
         max_deletions=max_deletions,
-        delete=_named("--delete", delete),
+        delete=named("--delete", delete),
     )
 
 
-def _named(
+def named(
     option: str, names: Sequence[str] | None, refused: Collection[str] = ()
 ) -> frozenset[str]:
+    """Objects that an option names. Raises UsageError for what names none."""
     for name in names or ():
         kind, *rest = name.split("/")
         if not kind or not 1 <= len(rest) <= 2 or not all(rest):

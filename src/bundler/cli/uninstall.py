@@ -15,6 +15,7 @@ from bundler.cli import (
     notifications,
     options,
     output,
+    preparing,
     progress,
     several,
     wiring_targets,
@@ -45,14 +46,7 @@ def uninstall(
     namespace: options.Namespace = None,
     yes: options.Yes = False,
     dry_run: options.DryRun = False,
-    delete: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--delete",
-            metavar="KIND/NAME",
-            help="Delete this one too, whose kind never is, such as a volume claim; repeatable.",
-        ),
-    ] = None,
+    delete: options.Delete = None,
     purge: Annotated[
         bool, typer.Option("--purge", help="Remove the inventory and the history as well.")
     ] = False,
@@ -73,6 +67,7 @@ def uninstall(
             hint="--yes deletes without asking, --dry-run only shows",
         )
     reason = options.one_line(reason) if reason is not None else None
+    policy = Policy(delete=preparing.named("--delete", delete))
     flags = ConnectionFlags(context, kubeconfig, directory, targets, namespace, cluster)
     found = installed(flags, environment, target)
 
@@ -88,9 +83,7 @@ def uninstall(
         return str(typer.prompt(f"Type {environment} to delete this", err=True)) == environment
 
     with progress.shown() as on_progress, notifications.told(events, webhooks) as on_event:
-        runner = wiring_targets.runner(
-            consent.again, on_progress, Limits(), reason, Policy(delete=frozenset(delete or ()))
-        )
+        runner = wiring_targets.runner(consent.again, on_progress, Limits(), reason, policy)
         runner = replace(runner, on_event=on_event)
         results = _uninstall_all(
             found, flags, runner, typed, lock_timeout, dry_run=dry_run, purge=purge

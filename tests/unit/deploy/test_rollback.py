@@ -10,6 +10,7 @@ from bundler.deploy.events import Event
 from bundler.deploy.policy import Policy
 from bundler.deploy.result import TargetResult
 from bundler.errors import (
+    KeyNeeded,
     Locked,
     MigrationBarrier,
     NotReady,
@@ -21,6 +22,7 @@ from bundler.model.bundle import VerifiedBundle
 from bundler.model.changeset import Plan
 from bundler.model.objects import ObjectRef, images_in
 from bundler.model.revision import Revision
+from bundler.ports import DeployTarget
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.releases import (
     OWNED_BY,
@@ -195,6 +197,26 @@ def test_a_registry_that_does_not_answer_is_told_as_such(cluster: FakeCluster) -
     result = restoring(cluster, NEXT, former=Away())
     assert isinstance(result.error, Unreachable)
     assert result.error.exit_code == 6
+
+
+def test_secrets_of_the_former_release_are_decrypted_before_the_first_change(
+    cluster: FakeCluster,
+) -> None:
+    apply(cluster, GOOD)
+    cluster.calls.clear()
+
+    class Sealed(Published):
+        def decrypted(
+            self, bundle: VerifiedBundle, revision: Revision, to: DeployTarget
+        ) -> VerifiedBundle:
+            raise KeyNeeded(f"{bundle.reference} for {revision.target}: no key", hint=str(to))
+
+    result = restoring(cluster, BAD, former=Sealed(GOOD))
+    assert isinstance(result.error, KeyNeeded)
+    assert not cluster.sent("apply") and len(cluster.revisions) == 1
+    former = Published(GOOD)
+    restoring(cluster, BAD, former=former)
+    assert former.asked == [("pull", "v1.0.0"), ("decrypted", "v1.0.0")]
 
 
 def test_a_way_back_costs_nothing_where_nothing_is_to_do(cluster: FakeCluster) -> None:
