@@ -236,6 +236,19 @@ def test_a_folder_goes_back_and_is_emptied_as_a_cluster_is(tmp_path: Path) -> No
     assert machine.look("status")["current"] is None
 
 
+def test_whose_release_goes_back_is_not_guessed(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "empty", ("--directory", str(tmp_path / "stage")))
+    for project in ("bank", "shop"):
+        releases = Releases(tmp_path / "registry", {"default": project}, project)
+        releases.publish("v1.0.0", config_map("settings"))
+        machine.apply(releases("v1.0.0"))
+    for command in ("rollback", "uninstall"):
+        error = machine.change(command, exit_code=2)["error"]
+        assert "stage is there of several projects: bank, shop" in error["message"]
+    error = machine.change("uninstall", "--target", "eu", exit_code=2)["error"]
+    assert "stage/default" in error["hint"]
+
+
 def files(folder: Path) -> dict[str, bytes]:
     found = (path for path in folder.rglob("*") if ".bundler" not in path.parts)
     return {str(path.relative_to(folder)): path.read_bytes() for path in found if path.is_file()}

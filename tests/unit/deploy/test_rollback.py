@@ -284,6 +284,33 @@ def test_who_lost_the_lock_restores_nothing(cluster: FakeCluster) -> None:
     assert result.rollback is None
 
 
+@pytest.mark.parametrize(
+    ("at", "ends"),
+    [
+        (1, [("v1.0.0", "succeeded"), ("v1.1.0", "interrupted")]),
+        (2, [("v1.0.0", "succeeded"), ("v1.1.0", "failed"), ("v1.0.0", "interrupted")]),
+    ],
+    ids=["forth", "back"],
+)
+def test_who_interrupts_an_apply_wants_nothing_restored(
+    cluster: FakeCluster, at: int, ends: list[tuple[str, str]]
+) -> None:
+    apply(cluster, GOOD)
+    seen: list[str] = []
+
+    def interrupt(method: str, _: str) -> None:
+        if method == "watch":
+            seen.append(method)
+            if len(seen) == at:
+                raise KeyboardInterrupt
+
+    cluster.on_call = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        restoring(cluster, BAD)
+    assert statuses(cluster) == ends
+    assert cluster.holder is None
+
+
 def test_a_reviewed_plan_and_its_limits_are_of_the_way_forth_only(cluster: FakeCluster) -> None:
     checked: list[str] = []
     apply(cluster, GOOD)
