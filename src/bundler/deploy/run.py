@@ -102,7 +102,7 @@ class Run:
 
     def _needs_way_back(self, state: TargetState, plan: Plan) -> bool:
         """Where a release is only left as it is when it fails, a way back is mere comfort."""
-        if self._undoes or self._revision.kind == "uninstall" or self.is_current(state, plan):
+        if self._revision.kind != "apply" or self.is_current(state, plan):
             return False
         return self._runner.policy.on_failure == "rollback" or not plan.is_empty
 
