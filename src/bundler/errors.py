@@ -21,7 +21,8 @@ BundlerError                    1  failed
 │   │   └── FieldConflict       4  fields that others manage
 │   ├── ImmutableField          4  it cannot be changed in place, only made anew
 │   ├── PermissionRefused       4  the target does not let us
-│   └── PlanChanged             4  what was reviewed is not so any more, all differences
+│   ├── PlanChanged             4  what was reviewed is not so any more, all differences
+│   └── MigrationBarrier        4  an older release would find its data migrated
 ├── NotReady                    5  applied, but not ready
 ├── TryAgain                    6  nothing is known to be wrong
 │   ├── Unreachable             6  a registry or a cluster does not answer
@@ -152,6 +153,10 @@ class PermissionRefused(Refused):
 
 class PlanChanged(Refused):
     code = "plan-changed"
+
+
+class MigrationBarrier(Refused):
+    code = "migration-barrier"
 
 
 class NotReady(BundlerError):

@@ -381,6 +381,10 @@ def test_revisions_are_read_in_their_order_and_replaced_by_number(place: Place) 
     target.drop_revision(1)
     place.finish(target)
     assert [each.number for each in place.open().read().revisions] == [2, 10]
+    target.write_inventory(Inventory({ObjectRef("", "ConfigMap", "a", "b"): ""}))
+    target.drop_inventory()
+    target.drop_inventory()
+    assert place.open().read().inventory == Inventory()
 
 
 def test_one_runner_holds_the_lock_and_the_other_is_told_who(locked: Place) -> None:

@@ -16,7 +16,11 @@ from bundler.adapters.schemas.document_schemas import DocumentSchemas
 from tests.e2e.conftest import Result
 
 SCHEMA_OF = {
-    command: f"result-{command}" for command in ("plan", "apply", "drift", "status", "history")
+    "rollback": "result-apply",
+    **{
+        each: f"result-{each}"
+        for each in ("plan", "apply", "uninstall", "drift", "status", "history")
+    },
 }
 
 
@@ -84,6 +88,14 @@ class Machine:
         result = self.started(reference, "-o", "json", *options, environment=environment).end()
         assert result.exit_code == exit_code, result.stdout + result.stderr
         return value("apply", result)
+
+    def change(
+        self, command: str, *options: object, environment: str = "stage", exit_code: int = 0
+    ) -> Any:
+        """The value of `bundler rollback` or `uninstall --yes -o json`, checked."""
+        result = self(command, "--env", environment, "--yes", "-o", "json", *options)
+        assert result.exit_code == exit_code, result.stdout + result.stderr
+        return value(command, result)
 
     def plan(
         self, reference: str, *options: object, environment: str = "stage", exit_code: int = 0

@@ -13,9 +13,16 @@ from typing import Any
 from bundler.adapters.registry.registries import Registries
 from bundler.manifests import write_documents
 from bundler.model.bundle import PinnedTarget, RenderedBundle, RenderedTarget, ValidatedBundle
-from bundler.model.lock import ImageLock
+from bundler.model.lock import ImageLock, ResolvedImage, ResolvedMigrations
 from bundler.model.objects import ObjectRef
-from bundler.model.project import Allowed, Environment, Lookup, Project, Target
+from bundler.model.project import (
+    Allowed,
+    ApplySettings,
+    Environment,
+    Lookup,
+    Project,
+    Target,
+)
 from bundler.model.reference import Digest, Repository
 from bundler.model.release import ReleaseTag, SourceRevision
 from bundler.model.sops import is_encrypted
@@ -48,22 +55,38 @@ class Releases:
         return f"{self.registry}:{tag}"
 
     def publish(
-        self, tag: str, *objects: Object, external: Mapping[str, Digest] | None = None
+        self,
+        tag: str,
+        *objects: Object,
+        external: Mapping[str, Digest] | None = None,
+        migrations: Mapping[str, ResolvedMigrations] | None = None,
+        applying: ApplySettings | None = None,
     ) -> str:
-        """Publish a release that has the same objects for every target; its digest."""
+        """Publish a release that has the same objects for every target; its digest.
+
+        `migrations` are those of its services.
+        """
         targets = tuple(
             Target(name, where, "overlay", canary=name in self.canaries)
             for name, where in self.namespaces.items()
         )
         environment = Environment(
-            self.environment, targets, self.is_protected, allowed=self.allowed
-        )
+            self.environment, targets, self.is_protected, allowed=self.allowed,
+            applying=applying or ApplySettings(),
+        )  # fmt: skip
         repository = Repository.parse(self.registry)
         project = Project(
             self.project, {}, {}, {self.environment: environment}, repository, Lookup({})
         )
         revision = SourceRevision(ReleaseTag(tag), Digest.of(tag.encode()).hex[:40], COMMIT_TIME)
-        lock = ImageLock(revision, {}, {}, external or {})
+        services = {
+            name: ResolvedImage(
+                f"registry.example.com/{name}", tag, Digest.of(name.encode()), revision.commit,
+                "first-parent", each,
+            )
+            for name, each in (migrations or {}).items()
+        }  # fmt: skip
+        lock = ImageLock(revision, services, {}, external or {})
         rendered = RenderedBundle(
             lock,
             tuple(_rendered(project, environment, each, lock, objects) for each in targets),

@@ -286,6 +286,10 @@ class FakeCluster:
         self._called("drop_revision", number)
         self.revisions.pop(number, None)
 
+    def drop_inventory(self) -> None:
+        self._called("drop_inventory")
+        self.inventory = Inventory()
+
     def authenticated(self) -> str | None:
         return "system:serviceaccount:cd:runner"
 

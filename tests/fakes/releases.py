@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from bundler.deploy.flow import apply_to_target
 from bundler.deploy.limits import Limits
 from bundler.deploy.result import Runner, TargetResult
+from bundler.errors import NotFound
 from bundler.model.bundle import ReleaseDocument, VerifiedBundle
 from bundler.model.changeset import Plan
 from bundler.model.objects import ENVIRONMENT, MANAGED_BY, OWNER, PART_OF, ObjectRef
 from bundler.model.reference import ArtifactReference, Digest, Repository
-from bundler.model.revision import Who
+from bundler.model.revision import Revision, Who
 from bundler.ports import DeployTarget
 
 OWNED_BY = "shop/stage/default"
@@ -90,8 +91,15 @@ def release(
     namespace: str = "shop",
     commit_time: str = "2026-01-01T00:00:00Z",
     protected: bool = False,
+    migrations: Mapping[str, Object] | None = None,
 ) -> VerifiedBundle:
-    digest = Digest.of(repr((tag, objects)).encode())
+    """`migrations`: service → what the release document says of its migrations."""
+    services = {
+        name: {"digest": str(Digest.of(name.encode())), "migrations": each}
+        for name, each in (migrations or {}).items()
+    }
+    files = {f"stage/{target}/30-workloads.yaml": repr(services).encode()}
+    digest = Digest.of(repr((tag, objects, migrations)).encode())
     value = {
         "project": "shop",
         "tag": tag,
@@ -101,12 +109,13 @@ def release(
         "environments": {
             "stage": {"protected": protected, "targets": {target: {"namespace": namespace}}}
         },
+        "services": services,
     }
     return VerifiedBundle(
         ArtifactReference(_REPOSITORY, tag, digest),
         digest,
         ReleaseDocument(b"", value),
-        {},
+        files,
         {("stage", target): tuple(sorted(objects, key=ObjectRef.of))},
     )
 
@@ -135,3 +144,30 @@ def apply(to: Any, bundle: VerifiedBundle, **changed: Any) -> TargetResult:
 
 def apply_to(to: DeployTarget, bundle: VerifiedBundle) -> TargetResult:
     return apply_to_target(bundle, "stage", "default", to, runner())
+
+
+class Published:
+    """Implements `bundler.ports.FormerReleases`: releases by their digest."""
+
+    def __init__(self, *releases: VerifiedBundle) -> None:
+        self.releases = {str(each.digest): each for each in releases}
+        self.asked: list[tuple[str, str]] = []
+
+    def check(self, revision: Revision) -> None:
+        self._found("check", revision)
+
+    def pull(self, revision: Revision) -> VerifiedBundle:
+        return self._found("pull", revision)
+
+    def decrypted(
+        self, bundle: VerifiedBundle, revision: Revision, to: DeployTarget
+    ) -> VerifiedBundle:
+        assert to.keeps_encrypted is False
+        self.asked.append(("decrypted", revision.tag))
+        return bundle
+
+    def _found(self, how: str, revision: Revision) -> VerifiedBundle:
+        self.asked.append((how, revision.tag))
+        if revision.digest not in self.releases:
+            raise NotFound(f"{revision.reference}: no such version")
+        return self.releases[revision.digest]

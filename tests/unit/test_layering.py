@@ -135,6 +135,7 @@ def calls(path: Path) -> Iterator[tuple[str, int]]:
         ("write_revision", "record.py"),
         ("write_inventory", "record.py"),
         ("drop_revision", "record.py"),
+        ("drop_inventory", "record.py"),
         ("apply", "apply.py"),
         ("delete", "apply.py"),
     ],

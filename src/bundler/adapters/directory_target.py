@@ -14,7 +14,7 @@ import os
 import re
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -92,9 +92,9 @@ class DirectoryTarget:
         path = self._path(ref)
         with _told(path):
             path.unlink(missing_ok=True)
-            for folder in (path.parent, path.parent.parent):
-                if folder.is_dir() and not any(folder.iterdir()):
-                    folder.rmdir()
+        for folder in (path.parent, path.parent.parent):
+            with suppress(OSError):  # it is not empty, or somebody was faster
+                folder.rmdir()
 
     def missing(self, needs: Iterable[Need]) -> tuple[Need, ...]:  # noqa: ARG002
         """A folder knows no permissions but those of its files."""
@@ -169,7 +169,15 @@ class DirectoryTarget:
             "kind": "Inventory",
             "objects": inventory.as_dicts(),
         }
-        self._write(self._state / f"{self._stem}.json", _json(document))
+        self._write(self._inventory, _json(document))
+
+    def drop_inventory(self) -> None:
+        with _told(self._inventory):
+            self._inventory.unlink(missing_ok=True)
+
+    @property
+    def _inventory(self) -> Path:
+        return self._state / f"{self._stem}.json"
 
     def write_revision(self, revision: Revision) -> None:
         self._write(self._revision(revision.number), _json(revision.as_dict()))

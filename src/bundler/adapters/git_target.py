@@ -114,7 +114,7 @@ def message(revision: Revision) -> str:
     }
     lines = [f"{name}: {_line(text)}" for name, text in trailers.items() if text]
     place = f"{revision.environment}/{revision.target}"
-    subject = f"{revision.project} {revision.tag} → {place}"
+    subject = f"{revision.project} {revision.title or revision.tag} → {place}"
     return "\n".join([subject, "", changes or "no object changed", "", *lines, ""])
 
 

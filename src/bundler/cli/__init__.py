@@ -42,6 +42,8 @@ COMMANDS = {
     "load": "What was saved, into a registry.",
     "plan": "What an apply would change, field by field.",
     "apply": "Install a published release into an environment.",
+    "rollback": "An earlier release again, as a new revision.",
+    "uninstall": "Delete what was installed.",
     "role": "The roles that are enough to apply a release.",
     "drift": "What was changed in a target since its release was applied.",
     "status": "What runs in a target, since when, and whether it is still so.",

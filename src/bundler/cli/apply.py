@@ -21,6 +21,7 @@ from bundler.cli import (
     wiring_targets,
 )
 from bundler.cli.connections import ConnectionFlags
+from bundler.cli.former import RecordedReleases, barriers_asked
 from bundler.cli.preparing import Ready
 from bundler.deploy import policy
 from bundler.deploy.flow import apply_to_target
@@ -40,10 +41,8 @@ def apply(
     targets: options.TargetsFile = None,
     cluster: options.Cluster = None,
     state_namespace: options.StateNamespace = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", envvar="BUNDLER_YES", help="Do not ask.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    yes: options.Yes = False,
+    dry_run: options.DryRun = False,
     plan: Annotated[
         Path | None,
         typer.Option(
@@ -51,6 +50,8 @@ def apply(
             help="Apply what bundler plan --out wrote, without asking, or refuse what is not so.",
         ),
     ] = None,
+    on_failure: options.OnFailure = None,
+    past_migrations: options.PastMigrations = False,
     timeout: options.Timeout = None,
     stall_timeout: options.StallTimeout = None,
     patience: options.Patience = "",
@@ -108,12 +109,12 @@ def apply(
     order = several.order(bundle, destinations, at_once, canary or (), keep_going)
     tag = str(bundle.release.value["tag"])
     consent = several.Consent(
-        (lambda _: None) if dry_run else (lambda plan: deployments.note_plan(plan, tag)),
+        deployments.note_warnings if dry_run else (lambda plan: deployments.note_plan(plan, tag)),
         is_agreed or dry_run,
         "Apply",
     )
-    if timeout is None and (declared := policy.declared_timeout(bundle.release, environment)):
-        limits = replace(limits, timeout=declared)
+    if timeout is None and (seconds := policy.declared_timeout(bundle.release, environment)):
+        limits = replace(limits, timeout=seconds)
     with (
         progress.shown() as on_progress,
         notifications.told(events, webhooks) as on_event,
@@ -121,10 +122,20 @@ def apply(
     ):
         runner = wiring_targets.runner(
             consent.again, on_progress, limits, reason,
-            replace(wishes, allow_downgrade=allow_downgrade),
+            replace(
+                wishes,
+                on_failure=on_failure or wishes.on_failure,
+                allow_downgrade=allow_downgrade,
+                past_migrations=past_migrations,
+            ),
             None if no_image_check else wiring_targets.image_check(plain_http),
         )  # fmt: skip
-        runner = replace(runner, on_event=on_event)
+        runner = replace(
+            runner,
+            on_event=on_event,
+            former=RecordedReleases(sops, plain_http=plain_http),
+            on_barriers=barriers_asked(may_ask=not (yes or dry_run)),
+        )
         if reviewed:
             reviewed.check_places(preparing.places(ready, state_namespace))
             if len(ready.targets) > 1:  # all of them, before the first is changed

@@ -31,6 +31,10 @@ def note_plan(plan: Plan, tag: str) -> None:
     place = f"{plan.environment}/{plan.target}"
     for line in plan_lines(place, step, ChangeSet(plan.changes), coloured):
         output.note(line)
+    note_warnings(plan)
+
+
+def note_warnings(plan: Plan) -> None:
     for line in warning_lines(plan):
         output.note(line)
 
@@ -38,6 +42,14 @@ def note_plan(plan: Plan, tag: str) -> None:
 def warning_lines(plan: Plan) -> Iterator[str]:
     for warning in plan.warnings:
         yield f"warning: {printable(str(warning))}"
+
+
+def note_removal(plan: Plan) -> None:
+    """The plan of an uninstall."""
+    step = f"{plan.replaces} → nothing" if plan.replaces else "nothing"
+    place = f"{plan.environment}/{plan.target}"
+    for line in plan_lines(place, step, ChangeSet(plan.changes), coloured):
+        output.note(line)
 
 
 def plan_lines(
@@ -89,11 +101,15 @@ def apply_value(
         "environment": environment,
         "imageRegistry": bundle.image_registry,
         "images": dict(bundle.images),
-        "targets": [
-            result.as_dict() | {"error": error_value(result.error) if result.error else None}
-            for result in results
-        ],
+        "targets": target_values(results),
     }
+
+
+def target_values(results: Iterable[TargetResult | Preview]) -> list[dict[str, Any]]:
+    return [
+        result.as_dict() | {"error": error_value(result.error) if result.error else None}
+        for result in results
+    ]
 
 
 def apply_lines(
@@ -112,9 +128,28 @@ def apply_lines(
         yield from table(rows, ("TARGET", tag.upper(), "REVISION", "CHANGES", "SECONDS"))
         yield _summary(applied)
     for result in results:
-        if result.not_started:
-            names = ", ".join(str(change.ref) for change in result.not_started)
-            yield f"{environment}/{result.target}: not started: {names}"
+        yield from failure_lines(environment, result)
+
+
+def failure_lines(environment: str, result: TargetResult) -> Iterator[str]:
+    """What an apply that failed half-way did and left, and what became of the way back."""
+    place = f"{environment}/{result.target}"
+    done = [
+        str(change.ref)
+        for change in result.changes.changes
+        if change.action not in ("unchanged", "skipped") and str(change.ref) not in result.failed
+    ]
+    not_started = [str(change.ref) for change in result.not_started]
+    if result.error:
+        for word, refs in (("done", done), ("failed", result.failed), ("not started", not_started)):
+            if refs:
+                yield f"{place}: {word}: {', '.join(refs)}"
+    back = result.rollback
+    if back and back.result:
+        yield result_line(f"{back.release}, the former release,", environment, back.result)
+        yield from failure_lines(environment, back.result)
+    elif back:
+        yield f"{place}: {back.message}"
 
 
 def result_line(tag: str, environment: str, result: TargetResult) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -343,5 +343,23 @@ Delete = Annotated[
         metavar="KIND/NAME",
         help="Delete this object, which the release does not have any more, although its kind or"
         " an annotation keeps it; again for others.",
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", envvar="BUNDLER_YES", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
+OnFailure = Annotated[
+    Literal["halt", "rollback"] | None,
+    typer.Option(
+        "--on-failure",
+        envvar="BUNDLER_ON_FAILURE",
+        help="Leave a release that fails as it is, or go back to the former one.",
+        show_default="the environment's, or halt",
+    ),
+]
+PastMigrations = Annotated[
+    bool,
+    typer.Option(
+        "--past-migrations",
+        help="Go back behind a migration that is not reversible; the data stays as it is.",
     ),
 ]

@@ -15,7 +15,7 @@ from bundler.deploy.guards import moving_reference, refuse_errors
 from bundler.deploy.images import with_image_registry
 from bundler.deploy.policy import KEPT_KINDS, Policy, declared
 from bundler.deploy.preview import Preview, preview
-from bundler.deploy.pull import pull
+from bundler.deploy.pull import PulledBundle, pull
 from bundler.deploy.reviewed import Place, Previewed
 from bundler.deploy.verify import verify
 from bundler.errors import UsageError
@@ -68,16 +68,23 @@ def recorded(revision: Revision, deploy_registry: str | None, plain_http: bool) 
 
     It is asked for where it was pulled from, or in the deploy registry that is named.
     """
+    bundle = verify(pull_recorded(revision, deploy_registry, plain_http))
+    if revision.image_registry is None:
+        return bundle
+    registry = ImageRegistry.parse(revision.image_registry)
+    return with_image_registry(bundle, registry, revision.environment).bundle
+
+
+def pull_recorded(
+    revision: Revision, deploy_registry: str | None, plain_http: bool
+) -> PulledBundle:
+    """As `recorded`, every byte compared with its digest and none understood."""
     place = ArtifactReference.parse(revision.reference).repository
     if deploy_registry:
         place = Repository.parse(deploy_registry)
     reference = ArtifactReference(place, digest=Digest.parse(revision.digest))
     reader = wiring.artifact_registry(plain_http)
-    bundle = verify(pull(reader, reference, wiring.document_schemas()))
-    if revision.image_registry is None:
-        return bundle
-    registry = ImageRegistry.parse(revision.image_registry)
-    return with_image_registry(bundle, registry, revision.environment).bundle
+    return pull(reader, reference, wiring.document_schemas())
 
 
 @contextmanager
@@ -112,16 +119,17 @@ def policy(
     return replace(
         declared(bundle.release, environment),
         take_over=frozenset(take_over or ()),
-        recreate=_named("--recreate", recreate, frozenset(kind for _, kind in KEPT_KINDS)),
+        recreate=named("--recreate", recreate, frozenset(kind for _, kind in KEPT_KINDS)),
         prune=not no_prune,
         max_deletions=max_deletions,
-        delete=_named("--delete", delete),
+        delete=named("--delete", delete),
     )
 
 
-def _named(
+def named(
     option: str, names: Sequence[str] | None, refused: Collection[str] = ()
 ) -> frozenset[str]:
+    """Objects that an option names. Raises UsageError for what names none."""
     for name in names or ():
         kind, *rest = name.split("/")
         if not kind or not 1 <= len(rest) <= 2 or not all(rest):

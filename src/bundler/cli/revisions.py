@@ -80,10 +80,18 @@ def unreached_value(errors: Mapping[str, BundlerError]) -> dict[str, Any]:
 
 def remarks(revision: Revision) -> Iterator[str]:
     """What is not usual about a revision."""
+    if revision.title:
+        yield printable(revision.title)
     if revision.image_registry:
         yield printable(f"images from {revision.image_registry}")
     if revision.reason:
         yield printable(f"reason: {revision.reason}")
+
+
+def last_word(revision: Revision) -> str:
+    """How a run ended."""
+    is_removed = revision.kind == "uninstall" and revision.status == "succeeded"
+    return "uninstalled" if is_removed else revision.status
 
 
 def newer(state: TargetState) -> str | None:
@@ -91,5 +99,6 @@ def newer(state: TargetState) -> str | None:
     latest = state.latest
     if latest is None or latest == state.current:
         return None
-    word = "is being applied" if latest.status == "pending" else f"was applied: {latest.status}"
+    done = "uninstalled" if latest.kind == "uninstall" else "applied"
+    word = f"is being {done}" if latest.status == "pending" else f"was {done}: {latest.status}"
     return printable(f"{latest.tag} {word} (revision {latest.number})")

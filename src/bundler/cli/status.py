@@ -12,7 +12,7 @@ from bundler.cli.connections import ConnectionFlags
 from bundler.cli.drift import DRIFT, told
 from bundler.cli.examining import Examination, Examined
 from bundler.cli.output import error_value, printable, short, table
-from bundler.cli.revisions import remarks, unreached_value
+from bundler.cli.revisions import last_word, remarks, unreached_value
 
 _HEADS = (
     "PROJECT", "TARGET", "CURRENT", "OUTCOME", "SINCE", "DIGEST", "COMMIT", "LAST APPLY", "DRIFT",
@@ -107,7 +107,7 @@ def _row(each: Examined) -> tuple[str, ...]:
     if current:
         identity = (short(current.digest), short(current.commit))
         now = (current.tag, current.outcome, current.finished or "-", *identity)
-    last = f"{latest.tag} {latest.status}" if latest else "-"
+    last = f"{latest.tag} {last_word(latest)}" if latest else "-"
     return (each.target.project, each.target.place, *now, last, _drift_word(each))
 
 

@@ -63,15 +63,21 @@ def apply_wave(
     wave: Wave,
     *,
     done: Callable[[Applied], None],
+    failed: Callable[[Change], None] = lambda _: None,
 ) -> None:
-    """Make a wave's changes; `done` is told of each one, also where the wave then fails."""
+    """Make a wave's changes; `done` is told of each one, also where the wave then fails, and
+    `failed` of those that were refused."""
     stop = Event()
     for change in wave.changes:
         if change.action in ("unchanged", "skipped"):
             done(Applied(change, uid_of(change.live)))
 
     def send(change: Change) -> Applied:
-        return _send(writer, change)
+        try:
+            return _send(writer, change)
+        except BundlerError:
+            failed(change)
+            raise
 
     for changes in _in_order(wave):
         _side_by_side(changes, send, done, stop)

@@ -14,9 +14,9 @@ from bundler.deploy.decrypt import encrypted_in, with_secrets
 from bundler.deploy.field_changes import field_changes
 from bundler.deploy.field_drift import Suspect, suspects
 from bundler.deploy.fields import is_unchanged
+from bundler.deploy.intent import wanted_of
 from bundler.deploy.plan import Wanted, job_digest
 from bundler.deploy.policy import KEPT_KINDS
-from bundler.deploy.run import wanted_of
 from bundler.errors import (
     BundlerError,
     CouldNotCheck,

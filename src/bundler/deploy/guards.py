@@ -17,8 +17,7 @@ from bundler.model.changeset import Plan
 from bundler.model.connection import Identity
 from bundler.model.finding import Finding
 from bundler.model.reference import ArtifactReference, Digest
-from bundler.model.release import SemVer
-from bundler.model.revision import Revision, TargetState
+from bundler.model.revision import Revision, TargetState, is_older
 from bundler.ports import Identified
 
 _MOVING_TAGS = frozenset({"latest"})
@@ -119,17 +118,6 @@ def _of_cluster(place: str, state: TargetState, identity: Identity | None) -> It
 
 
 # --- time ---------------------------------------------------------------------------------------
-
-
-def is_older(tag: str, commit_time: str, than: Revision) -> bool:
-    """Whether a release comes before another one: by SemVer, then by the time of its commit.
-
-    Times are RFC 3339 in UTC, to the second: their text has their order.
-    """
-    version, other = SemVer.parse(tag), SemVer.parse(than.tag)
-    if version and other and version != other:
-        return version < other
-    return commit_time < than.commit_time
 
 
 def _steps_back(

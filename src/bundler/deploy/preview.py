@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from bundler.deploy.former import foreseen
 from bundler.deploy.guards import Coming, guarded_plan
+from bundler.deploy.intent import revision_of, wanted_of
 from bundler.deploy.policy import Policy
 from bundler.deploy.result import error_value
-from bundler.deploy.run import wanted_of
 from bundler.errors import BundlerError
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.changeset import Action, Change, ChangeSet, Plan
@@ -62,11 +63,13 @@ def preview(
 ) -> Preview:
     """Errors are part of the result. Raises UsageError where the bundle has no such target."""
     wanted = wanted_of(bundle, environment, target, state_namespace)
+    policy = policy or Policy()
     try:
-        plan = guarded_plan(
-            Coming.of(bundle, environment), wanted, to.read(), to, policy or Policy(),
-            is_preview=True,
-        )  # fmt: skip
+        state = to.read()
+        coming = Coming.of(bundle, environment)
+        plan = guarded_plan(coming, wanted, state, to, policy, is_preview=True)
+        barriers = foreseen(revision_of(bundle, environment, target), state, policy)
+        plan = replace(plan, warnings=(*plan.warnings, *barriers))
     except BundlerError as error:
         return Preview(target, wanted.state_namespace, error=error)
     return Preview(target, wanted.state_namespace, plan)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from bundler.model.changeset import Change, ChangeSet, Plan
 from bundler.model.inventory import Inventory
+from bundler.model.migrations import Migrations, with_begun
 from bundler.model.objects import ObjectRef, owner_of
 from bundler.model.revision import Revision, Status, TargetState, kept
 from bundler.ports import StateWriter
@@ -15,10 +16,24 @@ from bundler.ports import StateWriter
 def numbered(state: TargetState, intended: Revision) -> Revision:
     """The next revision, or the pending one of the same digest, which is continued."""
     latest = state.latest
-    if latest and latest.status == "pending" and latest.digest == intended.digest:
-        return replace(intended, number=latest.number, started=latest.started)
+    if latest and latest.status == "pending" and latest.is_same_as(intended):
+        return replace(
+            intended,
+            number=latest.number,
+            started=latest.started,
+            replaces=latest.replaces,
+            migrations=_both(intended, latest),
+        )
     numbers = (revision.number for revision in state.revisions)
     return replace(intended, number=max(numbers, default=0) + 1)
+
+
+def _both(intended: Revision, latest: Revision) -> Migrations | None:
+    """What had begun before it was cut off has begun."""
+    if intended.migrations is None or latest.migrations is None:
+        return intended.migrations
+    begun = {service for service, each in latest.migrations.items() if each.begun}
+    return with_begun(intended.migrations, frozenset(begun))
 
 
 def begin(writer: StateWriter, state: TargetState, intended: Revision) -> Revision:
@@ -30,13 +45,19 @@ def begin(writer: StateWriter, state: TargetState, intended: Revision) -> Revisi
         if revision.status == "pending" and revision.number != intended.number:
             writer.write_revision(
                 revision.ended(
-                    "interrupted", outcome="another release was applied", finished=intended.started
+                    "interrupted", outcome=_overtaken(intended), finished=intended.started
                 )
             )
     who = replace(intended.who, authenticated=writer.authenticated())
     revision = replace(intended, who=who, status="pending")
     writer.write_revision(revision)
     return revision
+
+
+def _overtaken(by: Revision) -> str:
+    if by.kind == "uninstall":
+        return "it was uninstalled"
+    return "another release was applied"
 
 
 def intend(writer: StateWriter, recorded: Inventory, plan: Plan, untracked: ObjectRef) -> Inventory:
@@ -69,9 +90,20 @@ def note_completed(
     return noted
 
 
-def advance(writer: StateWriter, revision: Revision, done: Collection[Change]) -> None:
-    """Write the revision ahead of a wave. Raises Locked where somebody else wrote it meanwhile."""
-    writer.write_revision(replace(revision, changes=ChangeSet(tuple(done)).counts()))
+def advance(
+    writer: StateWriter, revision: Revision, done: Collection[Change], begun: frozenset[str]
+) -> Revision:
+    """Write the revision ahead of a wave that the migrations of some services may begin with.
+
+    Raises Locked where somebody else wrote it meanwhile.
+    """
+    advanced = replace(
+        revision,
+        changes=ChangeSet(tuple(done)).counts(),
+        migrations=with_begun(revision.migrations or {}, begun),
+    )
+    writer.write_revision(advanced)
+    return advanced
 
 
 def settle(
@@ -122,6 +154,23 @@ def end(
         if each.number not in staying:
             writer.drop_revision(each.number)
     return ended
+
+
+def undone(writer: StateWriter, failed: Revision) -> None:
+    """Note that the release before a failed one is back, and ready."""
+    writer.write_revision(failed.ended("rolled-back"))
+
+
+def left(writer: StateWriter, failed: Revision, outcome: str) -> None:
+    """Note why a failed release was not gone back from."""
+    writer.write_revision(failed.ended("failed", outcome=outcome))
+
+
+def forget(writer: StateWriter, state: TargetState) -> None:
+    """Remove all of the state; the newest revision last, so that it can be gone on with."""
+    writer.drop_inventory()
+    for revision in state.revisions:
+        writer.drop_revision(revision.number)
 
 
 def checked(writer: StateWriter, current: Revision, now: str) -> Revision:

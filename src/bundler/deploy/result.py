@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,11 +11,15 @@ from bundler.deploy.limits import Limits
 from bundler.deploy.policy import Policy
 from bundler.deploy.progress import OnProgress
 from bundler.errors import BundlerError
+from bundler.model.barriers import Barrier
 from bundler.model.changeset import Change, ChangeSet, Plan
 from bundler.model.objects import ObjectRef
 from bundler.model.revision import Who
+from bundler.ports import FormerReleases
 
-ResultStatus = Literal["planned", "unchanged", "succeeded", "failed", "interrupted", "skipped"]
+ResultStatus = Literal[
+    "planned", "unchanged", "succeeded", "failed", "rolled-back", "interrupted", "skipped"
+]
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,41 @@ class Runner:
     """Asks for the images that a plan would run. Raises ImagesRefused, CouldNotCheck."""
     policy: Policy = field(default_factory=Policy)
     on_event: OnEvent = lambda _: None
+    former: FormerReleases | None = None
+    """Where the release before comes from, should it have to be restored."""
+    on_barriers: Callable[[Sequence[Barrier]], bool] = lambda _: False
+    """Whether to go back behind migrations, asked where the policy does not say so."""
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """What became of the way back from a release that failed."""
+
+    release: str | None
+    """Tag of the former release; None where there was none."""
+    message: str
+    """That it was restored, or why not."""
+    result: TargetResult | None = None
+    """Of applying the former release; None where that was not tried."""
+
+    @property
+    def is_restored(self) -> bool:
+        return self.result is not None and self.result.error is None
+
+    def as_dict(self) -> dict[str, Any]:
+        result = self.result.as_dict() if self.result else {}
+        return {
+            "release": self.release,
+            "restored": self.is_restored,
+            "message": self.message,
+            "revision": result.get("revision"),
+            "changes": result.get("changes", {}),
+            "objects": result.get("objects", []),
+            "failed": result.get("failed", []),
+            "notStarted": result.get("notStarted", []),
+            "durationSeconds": result.get("durationSeconds"),
+            "error": result.get("error"),
+        }
 
 
 @dataclass(frozen=True)
@@ -57,6 +96,10 @@ class TargetResult:
     """What an error kept from being sent."""
     seconds: float | None = None
     error: BundlerError | None = None
+    failed: tuple[str, ...] = ()
+    """Objects that were refused, or did not get ready."""
+    rollback: Restoration | None = None
+    """Where the policy asks for one and the release failed."""
 
     def as_dict(self) -> dict[str, Any]:
         """As schemas/result-apply.json has it."""
@@ -68,8 +111,10 @@ class TargetResult:
             "changes": dict(self.changes.counts()),
             "objects": [change.as_dict() for change in self.changes.changes],
             "notStarted": [str(change.ref) for change in self.not_started],
+            "failed": list(self.failed),
             "durationSeconds": self.seconds,
             "error": error_value(self.error) if self.error else None,
+            "rollback": self.rollback.as_dict() if self.rollback else None,
         }
 
 

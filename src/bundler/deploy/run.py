@@ -1,24 +1,27 @@
-"""One apply to one target: what it is about, and what it has done so far."""
+"""One run in one target: what it is to bring about, and what it has done so far."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
+from bundler.deploy import former as former_releases
 from bundler.deploy import record
 from bundler.deploy.apply import DELETIONS, Applied, apply_wave
 from bundler.deploy.events import Event, EventKind
-from bundler.deploy.guards import Coming, cluster_of, guarded_plan
+from bundler.deploy.former import WayBack
+from bundler.deploy.guards import cluster_of, guarded_plan
 from bundler.deploy.image_presence import pullable
-from bundler.deploy.plan import Wanted, job_digest
+from bundler.deploy.intent import Intent, begun_by
+from bundler.deploy.plan import job_digest
 from bundler.deploy.progress import Progress
 from bundler.deploy.readiness import is_true
 from bundler.deploy.result import ResultStatus, Runner, TargetResult
 from bundler.deploy.wait import failing_before, is_ready_already, wait, wave_subjects
-from bundler.errors import BundlerError, Refused, UsageError
-from bundler.model.bundle import VerifiedBundle
+from bundler.errors import BundlerError
+from bundler.model.barriers import Barrier
 from bundler.model.changeset import Change, ChangeSet, Plan, Wave
 from bundler.model.inventory import Inventory
 from bundler.model.objects import KubernetesObject, ObjectRef
@@ -33,26 +36,33 @@ class Run:
     """The steps of `flow`, and what they have in common."""
 
     def __init__(
-        self,
-        bundle: VerifiedBundle,
-        environment: str,
-        target: str,
-        to: DeployTarget,
-        runner: Runner,
-        state_namespace: str | None,
+        self, intent: Intent, to: DeployTarget, runner: Runner, undoes: Revision | None = None
     ) -> None:
-        self.wanted = wanted_of(bundle, environment, target, state_namespace)
-        self._coming = Coming.of(bundle, environment)
+        """`undoes` is the failed revision that a rollback follows at once."""
+        self.wanted = intent.wanted
+        self._coming = intent.coming
+        self.way_back = WayBack()
+        self.has_changed = False
+        """Whether anything may have been sent."""
         self._to = to
         self._runner = runner
+        self._undoes = undoes
         self._began = runner.monotonic()
-        self._revision = _intended(bundle, self.wanted, runner)
+        self._revision = intent.revision
+        self._purge = intent.purge
+        self._agreed: frozenset[Barrier] = frozenset()
         self._planned_at = self._began
         self._made: frozenset[ObjectRef] = frozenset()
         """What we have made since the first plan, to have a lock."""
         self._inventory = Inventory()
         self._done: list[Change] = []
+        self._refused: list[Change] = []
         self._uids: dict[ObjectRef, str] = {}
+
+    @property
+    def revision(self) -> Revision:
+        """As it was written last."""
+        return self._revision
 
     # --- before anything changes ----------------------------------------------------------------
 
@@ -62,16 +72,47 @@ class Run:
         made: Collection[ObjectRef] = (),
         former: TargetState | None = None,
     ) -> Plan:
-        """The plan, if guards and the runner let it pass; `former` is what it was made of first."""
+        """The plan, if guards and the runner let it pass; the way back is made sure of.
+
+        `former` is what it was made of first.
+        """
+        self._pass_barriers(state)
         plan = guarded_plan(
             self._coming, self.wanted, state, self._to, self._runner.policy, former=former
         )
         if self._to.watcher is not None:  # elsewhere nothing is run
             plan = pullable(plan, self._to, self._runner.images)
+        if self._needs_way_back(state, plan):
+            self.way_back = self._found_way_back(state)
+            plan = replace(plan, warnings=(*plan.warnings, *self.way_back.warnings))
         self._planned_at = self._runner.monotonic()
         if self._runner.check:
             self._runner.check(plan, made)
         return plan
+
+    def _pass_barriers(self, state: TargetState) -> None:
+        if self._runner.policy.past_migrations or self._revision.kind == "uninstall":
+            return
+        found = former_releases.barriers_before(self._revision, state, self._runner.former)
+        if self._agreed.issuperset(found):
+            return
+        if not self._runner.on_barriers(found):
+            former_releases.refuse(self._revision, found)
+        self._agreed = frozenset(found)
+
+    def _needs_way_back(self, state: TargetState, plan: Plan) -> bool:
+        """Where a release is only left as it is when it fails, a way back is mere comfort."""
+        if self._revision.kind != "apply" or self.is_current(state, plan):
+            return False
+        return self._runner.policy.on_failure == "rollback" or not plan.is_empty
+
+    def _found_way_back(self, state: TargetState) -> WayBack:
+        known, current = self.way_back.revision, state.current
+        if known and current and known.number == current.number:
+            return self.way_back
+        return former_releases.way_back(
+            self._revision, state, self._to, self._runner.policy, self._runner.former
+        )
 
     def planned_again(self, state: TargetState, plan: Plan) -> tuple[TargetState, Plan]:
         """State and plan as they are under the lock: somebody may have been faster.
@@ -102,7 +143,7 @@ class Run:
             plan.is_empty
             and latest is not None
             and latest.status == "succeeded"
-            and latest.digest == self._revision.digest
+            and latest.is_same_as(self._revision)
         )
 
     def check(self, state: TargetState, plan: Plan) -> TargetResult:
@@ -115,33 +156,49 @@ class Run:
         except BundlerError as error:
             return self._result("failed", plan.changes, revision=current, error=error)
         current = record.checked(self._to, current, self._runner.clock())
+        self._forget()
         self._tell("unchanged")
         return self._result("unchanged", plan.changes, revision=current)
 
     # --- carrying it out ------------------------------------------------------------------------
 
-    def begin(self, state: TargetState) -> None:
+    def begin(self, state: TargetState, plan: Plan) -> None:
         # Numbered first: an interruption may come when it is written and we do not know that yet.
-        intended = replace(self._revision, cluster=cluster_of(self._to))
+        intended = replace(
+            self._revision,
+            cluster=cluster_of(self._to),
+            replaces=self._replaced(state),
+            planned=ChangeSet(plan.changes).counts(),
+        )
         self._revision = record.numbered(state, intended)
         self._revision = record.begin(self._to, state, self._revision)
-        self._tell("start")
+        is_rollback = self._revision.kind == "rollback"
+        self._tell("rollback" if is_rollback else "start", self._revision.title)
+
+    def _replaced(self, state: TargetState) -> str | None:
+        """Tag of what was there; a rollback leaves what was tried last."""
+        if self._revision.kind != "rollback":
+            return state.current.tag if state.current else None
+        left = self._undoes or state.latest
+        return left.tag if left else None
 
     def intend(self, state: TargetState, plan: Plan) -> None:
         self._inventory = record.intend(
             self._to, state.inventory, plan, untracked=self.wanted.state_place
         )
 
-    def send(self, wave: Wave) -> None:
+    def send(self, plan: Plan, wave: Wave) -> None:
         def note(applied: Applied) -> None:
             change, uid = applied
             self._done.append(change)
             self._uids[change.ref] = uid
             self._runner.on_progress(Progress(wave.name, change.action, change.ref, change.reason))
 
-        record.advance(self._to, self._revision, self._done)
+        begun = begun_by(wave, plan, self._revision.migrations or {})
+        self._revision = record.advance(self._to, self._revision, self._done, begun)
         self._tell("wave", wave=wave.name)
-        apply_wave(self._to, wave, done=note)
+        self.has_changed = True
+        apply_wave(self._to, wave, done=note, failed=self._refused.append)
 
     def wait(self, plan: Plan, wave: Wave) -> None:
         """Return when a wave is ready, and the Jobs that completed are recorded."""
@@ -183,14 +240,28 @@ class Run:
         return self._result("failed", (), error=error)
 
     def end(self, state: TargetState, plan: Plan) -> TargetResult:
-        self._end(state, "succeeded", "written" if self._to.watcher is None else "ready")
+        if self._undoes:
+            record.undone(self._to, self._undoes)
+        self._end(state, "succeeded", self._success())
+        self._forget()
         self._tell("success")
         return self._result("succeeded", tuple(self._done), revision=self._revision, plan=plan)
 
+    def _forget(self) -> None:
+        if self._purge:
+            record.forget(self._to, self._to.read())
+
+    def _success(self) -> str:
+        if self._revision.kind == "uninstall":
+            return "uninstalled"
+        return "written" if self._to.watcher is None else "ready"
+
     def fail(self, state: TargetState, plan: Plan, error: BundlerError) -> TargetResult:
         # Where even this cannot be written, the pending revision tells the next run.
-        with suppress(BundlerError):
+        try:
             self._end(state, "failed", error.message)
+        except BundlerError:
+            self._revision = self._revision.ended("failed", outcome=error.message)
         self._tell("failure", error.message)
         done = tuple(self._done)
         return self._result("failed", done, revision=self._revision, plan=plan, error=error)
@@ -230,7 +301,9 @@ class Run:
         plan: Plan | None = None,
         error: BundlerError | None = None,
     ) -> TargetResult:
-        begun = {change.ref for change in changes}
+        begun = {change.ref for change in (*changes, *self._refused)}
+        found = [finding.object for finding in error.findings] if revision and error else []
+        failed = dict.fromkeys([*(str(c.ref) for c in self._refused), *filter(None, found)])
         return TargetResult(
             self.wanted.target,
             status,
@@ -240,6 +313,7 @@ class Run:
             tuple(c for c in plan.changes if c.ref not in begun) if plan else (),
             self._seconds(),
             error,
+            tuple(failed),
         )
 
     def _tell(self, kind: EventKind, message: str = "", wave: str | None = None) -> None:
@@ -254,49 +328,3 @@ class Run:
 
     def _seconds(self) -> float:
         return round(self._runner.monotonic() - self._began, 3)
-
-
-def wanted_of(
-    bundle: VerifiedBundle, environment: str, target: str, state_namespace: str | None = None
-) -> Wanted:
-    """What a bundle has for a target. Raises UsageError, naming what there is."""
-    objects = bundle.objects.get((environment, target))
-    if bundle.encrypted.get((environment, target)):
-        raise Refused(f"{bundle.reference}: Secrets of {environment}/{target} are still encrypted")
-    if objects is None:
-        known = ", ".join(f"{env}/{name}" for env, name in sorted(bundle.objects))
-        raise UsageError(
-            f"{bundle.reference} has no target {environment}/{target}", hint=f"it has {known}"
-        )
-    release = cast("Mapping[str, Any]", bundle.release.value)
-    namespace = release["environments"][environment]["targets"][target]["namespace"]
-    return Wanted(
-        environment,
-        target,
-        f"{release['project']}/{environment}/{target}",
-        {ObjectRef.of(obj): obj for obj in objects},
-        state_namespace or namespace,
-    )
-
-
-def _intended(bundle: VerifiedBundle, wanted: Wanted, runner: Runner) -> Revision:
-    """The revision that this run means to make; its number is not known yet."""
-    release = cast("Mapping[str, Any]", bundle.release.value)
-    return Revision(
-        number=0,
-        project=release["project"],
-        environment=wanted.environment,
-        target=wanted.target,
-        tag=release["tag"],
-        version=release["version"],
-        commit=release["commit"],
-        commit_time=release["commitTime"],
-        digest=str(bundle.digest),
-        reference=str(bundle.reference),
-        status="pending",
-        started=runner.clock(),
-        who=runner.who,
-        reason=runner.reason,
-        image_registry=bundle.image_registry,
-        images=bundle.images,
-    )

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from bundler.model.inventory import Inventory
+from bundler.model.migrations import Migration, Migrations
+from bundler.model.release import SemVer
 
 Status = Literal["pending", "succeeded", "failed", "rolled-back", "interrupted"]
+Kind = Literal["apply", "rollback", "uninstall"]
 
 KEPT_REVISIONS = 20
 
@@ -58,6 +61,28 @@ class Revision:
     """Image names of the release → names there; empty without an image registry."""
     cluster: str | None = None
     """UID of the cluster's kube-system namespace; None where it is no cluster, or not known."""
+    kind: Kind = "apply"
+    """`rollback`: this release was gone back to; `uninstall`: it was removed."""
+    replaces: str | None = None
+    """Tag of the release that was there before; of a rollback the one that was left."""
+    planned: Mapping[str, int] = field(default_factory=dict)
+    """Action → how many objects the plan had, of which `changes` were done."""
+    migrations: Migrations | None = None
+    """None in revisions that were written before migrations were recorded."""
+
+    @property
+    def title(self) -> str:
+        """What happened, in words; empty for an apply as usual."""
+        if self.kind == "uninstall":
+            return f"{self.tag} uninstalled"
+        if self.kind == "rollback":
+            return f"rolled back to {self.tag}" + (f" from {self.replaces}" * bool(self.replaces))
+        return ""
+
+    def is_same_as(self, other: Revision) -> bool:
+        """Whether both bring a target to the same."""
+        is_removal = self.kind == "uninstall"
+        return self.digest == other.digest and is_removal == (other.kind == "uninstall")
 
     def ended(self, status: Status, **values: object) -> Revision:
         return replace(self, status=status, **values)  # type: ignore[arg-type]
@@ -91,6 +116,12 @@ class Revision:
             "imageRegistry": self.image_registry,
             "images": dict(self.images),
             "cluster": self.cluster,
+            "kind": self.kind,
+            "replaces": self.replaces,
+            "planned": dict(self.planned),
+            "migrations": None
+            if self.migrations is None
+            else {service: each.as_dict() for service, each in self.migrations.items()},
         }
 
     @classmethod
@@ -120,7 +151,28 @@ class Revision:
             image_registry=value.get("imageRegistry"),
             images=dict(value.get("images") or {}),
             cluster=value.get("cluster"),
+            kind=value.get("kind") or "apply",
+            replaces=value.get("replaces"),
+            planned=dict(value.get("planned") or {}),
+            migrations=_migrations(value.get("migrations")),
         )
+
+
+def is_older(tag: str, commit_time: str, than: Revision) -> bool:
+    """Whether a release comes before another one: by SemVer, then by the time of its commit.
+
+    Times are RFC 3339 in UTC, to the second: their text has their order.
+    """
+    version, other = SemVer.parse(tag), SemVer.parse(than.tag)
+    if version and other and version != other:
+        return version < other
+    return commit_time < than.commit_time
+
+
+def _migrations(value: Mapping[str, Any] | None) -> Migrations | None:
+    if value is None:
+        return None
+    return {service: Migration.of_dict(each) for service, each in value.items()}
 
 
 @dataclass(frozen=True)
@@ -134,8 +186,9 @@ class TargetState:
 
     @property
     def current(self) -> Revision | None:
-        """The last release that succeeded; a failed one is never current."""
-        return next((r for r in reversed(self.revisions) if r.status == "succeeded"), None)
+        """The last release that succeeded; a failed one is never current. None once uninstalled."""
+        last = next((r for r in reversed(self.revisions) if r.status == "succeeded"), None)
+        return last if last and last.kind != "uninstall" else None
 
     @property
     def latest(self) -> Revision | None:
@@ -148,7 +201,9 @@ class TargetState:
 
 
 def kept(revisions: tuple[Revision, ...]) -> tuple[Revision, ...]:
-    """The revisions that stay: the newest, and always the last two that succeeded."""
-    succeeded = [r.number for r in revisions if r.status == "succeeded"][-2:]
-    newest = {r.number for r in revisions[-KEPT_REVISIONS:]}
-    return tuple(r for r in revisions if r.number in newest or r.number in succeeded)
+    """The revisions that stay: the newest, the last two that succeeded, and the last success of
+    another release than the current one, to go back to."""
+    succeeded = [r for r in revisions if r.status == "succeeded" and r.kind != "uninstall"]
+    others = [r for r in succeeded if r.digest != succeeded[-1].digest]
+    staying = {r.number for r in (*succeeded[-2:], *others[-1:], *revisions[-KEPT_REVISIONS:])}
+    return tuple(r for r in revisions if r.number in staying)

@@ -304,6 +304,7 @@ RULES: Mapping[str, Rule] = _catalogue(
         foreign_image="an object that is not ours and would go on running its own images",
         not_ready="an object that is not ready in time",
         failed="an object that failed for good",
+        migration_barrier="a release behind a migration that is not reversible, or that will be",
         plan_outdated="a reviewed plan whose time is over",
         plan_bundle="a reviewed plan that is for another bundle",
         plan_environment="a reviewed plan that is for another environment",
@@ -341,6 +342,12 @@ RULES: Mapping[str, Rule] = _catalogue(
         permission_missing="a permission without which less can be told of a failure",
     ),
     _about_pull_secrets("unknown", "that we may not read", "warning"),
+    *_fixed(
+        "apply",
+        "whoever applies has to know",
+        "warning",
+        former_release="a former release that cannot be pulled any more",
+    ),
 )
 """Name → rule, in the order of docs/rules.md.
 

@@ -17,6 +17,7 @@ from bundler.ports.registry import (
     ManifestResolver,
     TagLister,
 )
+from bundler.ports.releases import FormerReleases
 from bundler.ports.rendering import ChartRenderer, DocumentSchemas, ObjectSchemas, Renderer
 from bundler.ports.source import (
     Branches,
@@ -63,6 +64,7 @@ __all__ = [
     "DeployRegistry",
     "DeployTarget",
     "DocumentSchemas",
+    "FormerReleases",
     "HistoryReader",
     "Holder",
     "Identified",

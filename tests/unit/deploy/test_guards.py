@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bundler.deploy.guards import is_older, moving_reference
+from bundler.deploy.guards import moving_reference
 from bundler.deploy.policy import Policy
 from bundler.deploy.preview import preview
 from bundler.errors import PermissionRefused, Refused
@@ -15,7 +15,7 @@ from bundler.model.bundle import VerifiedBundle
 from bundler.model.changeset import Plan
 from bundler.model.connection import Identity
 from bundler.model.reference import ArtifactReference
-from bundler.model.revision import Revision
+from bundler.model.revision import Revision, is_older
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.releases import apply, config_map, namespace, release
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from bundler.deploy.flow import uninstall_from_target
+from bundler.deploy.policy import Policy
 from bundler.deploy.result import TargetResult
 from bundler.errors import Unreachable
 from bundler.model.bundle import VerifiedBundle
@@ -15,6 +17,7 @@ from bundler.model.revision import Revision
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.releases import (
     OWNED_BY,
+    Published,
     apply,
     config_map,
     definition,
@@ -23,6 +26,7 @@ from tests.fakes.releases import (
     made,
     namespace,
     release,
+    runner,
     stateful_set,
 )
 
@@ -139,6 +143,75 @@ def calls_of(before: tuple[VerifiedBundle, ...], bundle: VerifiedBundle) -> int:
     cluster = prepared(*before)
     checked_apply(cluster, bundle)
     return len(cluster.calls)
+
+
+BROKEN = release(
+    "v1.1.0",
+    [
+        namespace(),
+        config_map("settings", colour="blue"),
+        config_map("only-here"),
+        job("migrate", image="shop/migrate:2"),
+        deployment("cart", image="shop/refused:2"),
+    ],
+)
+RESTORING = {"policy": Policy(on_failure="rollback"), "former": Published(FIRST)}
+
+
+@pytest.mark.requirement("B-111", "A-15")
+@pytest.mark.parametrize(
+    ("then", "ends"),
+    [(BROKEN, FIRST), (FIRST, FIRST), (THIRD, THIRD)],
+    ids=["the same again", "the former one", "another"],
+)
+def test_a_rollback_that_was_killed_anywhere_is_made_good_by_the_next(
+    then: VerifiedBundle, ends: VerifiedBundle
+) -> None:
+    expected = prepared(FIRST, ends)
+    cluster = prepared(FIRST)
+    cluster.on_call = lambda _, __: check_inventory(cluster)
+    assert apply(cluster, BROKEN, **RESTORING).status == "rolled-back"
+    count = len(cluster.calls)
+    for at in range(1, count + 1):
+        cluster = prepared(FIRST)
+        cluster.on_call = KillAt(cluster, at, Killed)
+        with pytest.raises(Killed):
+            apply(cluster, BROKEN, **RESTORING)
+        cluster.holder = None
+        cluster.on_call = lambda _, __, cluster=cluster: check_inventory(cluster)  # type: ignore[misc]
+        result = apply(cluster, then, **RESTORING)
+        assert (result.error is None) == (then is ends), f"killed at call {at}: {result.error}"
+        assert passing(cluster) == passing(expected), f"killed at call {at}"
+        assert set(cluster.inventory.objects) == recorded(cluster)
+        current, latest = cluster.read().current, cluster.read().latest
+        assert current == latest and current is not None and current.tag == str(ends.reference.tag)
+        assert "pending" not in {revision.status for revision in cluster.revisions.values()}
+        untold = {r.status for r in cluster.revisions.values() if r.tag == "v1.1.0"}
+        assert untold <= {"interrupted", "failed", "rolled-back"}
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_an_uninstall_that_was_killed_anywhere_is_made_good_by_the_next(purge: bool) -> None:
+    def uninstall(cluster: FakeCluster) -> TargetResult:
+        by = runner(cluster.clock, cluster.monotonic)
+        return uninstall_from_target(cluster.read(), cluster, by, namespace="shop", purge=purge)
+
+    bundle = release("v1.0.0", [namespace(), config_map("settings"), deployment("cart")])
+    cluster = prepared(bundle)
+    assert uninstall(cluster).status == "succeeded"
+    for at in range(2, len(cluster.calls) + 1):
+        cluster = prepared(bundle)
+        cluster.on_call = KillAt(cluster, at, Killed)
+        with pytest.raises(Killed):
+            uninstall(cluster)
+        cluster.holder = None
+        cluster.on_call = lambda _, __, cluster=cluster: check_inventory(cluster)  # type: ignore[misc]
+        if cluster.revisions:
+            assert uninstall(cluster).error is None
+        assert {ref.kind for ref in cluster.owned(OWNED_BY)} == {"Namespace"}
+        assert not cluster.inventory.objects
+        assert bool(cluster.revisions) is not purge
+        assert cluster.read().current is None
 
 
 def test_the_same_release_continues_the_revision_that_was_cut_off() -> None:

@@ -128,6 +128,9 @@ class KubernetesCluster:
     def drop_revision(self, number: int) -> None:
         self._state.drop_revision(number)
 
+    def drop_inventory(self) -> None:
+        self._state.drop_inventory()
+
     def held(self, holder: str) -> AbstractContextManager[None]:
         return self._lease.held(holder)
 

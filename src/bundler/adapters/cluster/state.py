@@ -158,6 +158,10 @@ class KubernetesState:
         self._write(self._place.stem, _INVENTORY, head_data)
         self._drop_chunks(generation)
 
+    def drop_inventory(self) -> None:
+        self._delete(self._place.stem)
+        self._drop_chunks(0)
+
     def _chunk(self, generation: int, number: int) -> str:
         return f"{self._place.stem}.inventory-{generation}-{number}"
 
