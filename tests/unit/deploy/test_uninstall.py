@@ -57,7 +57,7 @@ def test_all_that_is_ours_is_deleted_in_reverse_order_but_for_what_holds_data(
     assert {ref.kind for ref in cluster.owned(OWNED_BY)} == {"Namespace", "PersistentVolumeClaim"}
     assert [ref.name for ref in cluster.inventory.objects] == ["data"], "still ours"
     [skipped] = [each for each in result.changes.changes if each.action == "skipped"]
-    assert "never deleted" in skipped.reason
+    assert "not deleted by itself" in skipped.reason
 
 
 def test_the_history_stays_and_says_so(cluster: FakeCluster) -> None:
