@@ -56,6 +56,7 @@ def _policy_back(policy: Policy) -> Policy:
         on_failure="halt",
         changed_jobs="recreate",
         max_deletions=None,
+        delete=frozenset(),
         allow_downgrade=True,
         past_migrations=True,
     )

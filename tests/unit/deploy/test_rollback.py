@@ -318,7 +318,10 @@ def test_a_reviewed_plan_and_its_limits_are_of_the_way_forth_only(cluster: FakeC
     def check(plan: Plan, _: object) -> None:
         checked.append(plan.replaces or "")
 
-    policy = Policy(on_failure="rollback", max_deletions=1, changed_jobs="refuse")
+    policy = Policy(
+        on_failure="rollback", max_deletions=1, changed_jobs="refuse",
+        delete=frozenset({"ConfigMap/old"}),
+    )  # fmt: skip
     result = restoring(cluster, BAD, check=check, policy=policy)
     assert result.status == "rolled-back"
     assert set(checked) == {"v1.0.0"} and len(checked) <= 2
