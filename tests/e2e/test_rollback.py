@@ -379,5 +379,8 @@ def test_uninstalling_leaves_nothing_of_ours_but_volumes_and_the_history(
     saved.rename(releases.folder)
     machine.apply(releases("v1.0.0"))
     assert place.state() == before
-    machine.change("uninstall", "-n", place.name, "--purge")
+    machine.change(
+        "uninstall", "-n", place.name, "--purge", "--delete", "PersistentVolumeClaim/data"
+    )
+    assert not place.state()
     assert not place.listed(CORE, "configmaps", "release-bundler/state")
