@@ -179,6 +179,7 @@ def test_an_environment_brings_the_images_that_it_uses(
     assert bundler(*command, "--env", "nowhere").exit_code == 2
 
 
+@pytest.mark.requirement("B-105")
 def test_what_is_applied_from_a_copy_can_be_pulled_from_there(
     published: Published, bundler: Bundler, checked: Checked, elsewhere: str, tmp_path: Path
 ) -> None:

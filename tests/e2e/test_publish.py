@@ -228,6 +228,26 @@ def test_objects_carry_our_labels_and_no_version(
     assert cart["metadata"]["labels"]["release-bundler/commit"] == commit
 
 
+@pytest.mark.requirement("B-100")
+def test_what_is_published_runs_nowhere_until_it_is_applied(
+    shop: SampleShop, bundler: Bundler, tmp_path: Path
+) -> None:
+    def publish(tag: str) -> None:
+        assert bundler("publish", tag, "--repo", "shop").exit_code == 0
+
+    def deployed() -> dict[Path, bytes]:
+        return {each: each.read_bytes() for each in (tmp_path / "to").rglob("*") if each.is_file()}
+
+    publish("v1.0.0")
+    to = ("--env", "stage", "--directory", "to", "--yes")
+    assert bundler("apply", f"{registry(shop)}:v1.0.0", *to).exit_code == 0
+    before = deployed()
+    publish("v1.1.0")
+    assert deployed() == before
+    current = bundler("status", "--directory", "to", "-o", "json").value["targets"][0]["current"]
+    assert current["tag"] == "v1.0.0"
+
+
 @pytest.mark.requirement("B-90")
 def test_versions_are_listed_newest_first(
     shop: SampleShop, bundler: Bundler, checked: Checked

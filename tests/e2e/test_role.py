@@ -131,7 +131,6 @@ def wait_for_roles(control_plane: ControlPlane, namespace: str, token: str) -> N
                 time.sleep(0.02)
 
 
-@pytest.mark.requirement("B-100")
 def test_the_roles_are_enough_to_install_upgrade_prune_go_back_and_look(
     published: Releases, deployer: Deployer, place: Namespace
 ) -> None:
@@ -151,7 +150,6 @@ def test_the_roles_are_enough_to_install_upgrade_prune_go_back_and_look(
     assert revision["cluster"]
 
 
-@pytest.mark.requirement("B-100")
 def test_all_that_was_taken_away_from_the_roles_is_named_at_once(
     published: Releases, deployer: Deployer, place: Namespace, control_plane: ControlPlane
 ) -> None:

@@ -141,13 +141,14 @@ def test_a_rollback_that_was_killed_is_made_good_by_the_same_command(
 # --- by hand ------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("C-44", "C-45")
+@pytest.mark.requirement("C-44", "C-45", "D-11")
 def test_going_back_by_hand_applies_what_was_there_before_and_history_goes_on(
     releases: Releases, machine: Machine, place: Namespace, status: Status
 ) -> None:
     digests = [releases.publish("v1.0.0", *first()), releases.publish("v1.1.0", *second("cart:2"))]
     machine.apply(releases("v1.0.0"))
     before = place.state()
+    [former] = place.listed(APPS, "replicasets")
     machine.apply(releases("v1.1.0"))
     after = place.state()
     # Whatever the version means by now, the digest that ran is what comes back.
@@ -163,6 +164,8 @@ def test_going_back_by_hand_applies_what_was_there_before_and_history_goes_on(
     assert (result["release"], result["digest"]) == ("v1.0.0", digests[0])
     assert result["targets"][0]["revision"] == 3
     assert place.state() == before
+    serving = [each for each in place.listed(APPS, "replicasets") if each["spec"]["replicas"]]
+    assert [each["metadata"]["uid"] for each in serving] == [former["metadata"]["uid"]]
     assert history(place)[-1] == ("v1.0.0", "rollback", "succeeded")
     last = place.revisions()[-1]
     assert (last["replaces"], last["reason"]) == ("v1.1.0", "the cart is empty")

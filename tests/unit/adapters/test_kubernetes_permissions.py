@@ -75,7 +75,6 @@ def rule(*verbs: str, **rest: Any) -> Mapping[str, Any]:
     return {"verbs": list(verbs), "apiGroups": [""], "resources": ["configmaps"], **rest}
 
 
-@pytest.mark.requirement("B-100")
 def test_one_question_answers_for_a_namespace(
     permissions: KubernetesPermissions, authorizer: Authorizer
 ) -> None:

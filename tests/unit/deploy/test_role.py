@@ -82,14 +82,12 @@ def given(found: Grant) -> Iterator[Need]:
                             yield Need(verb, group, plural, where, name)
 
 
-@pytest.mark.requirement("B-100")
 def test_the_roles_grant_all_that_is_needed_now_and_later() -> None:
     found = grant(wanted(), "deployer", unknown)
     needs = {*required_needs(wanted(), ()), *helpful_needs(wanted()), *later_needs(wanted())}
     assert [need for need in needs if not grants(found, need, usual_plural(need.kind))] == []
 
 
-@pytest.mark.requirement("B-100")
 def test_the_roles_grant_nothing_that_is_not_needed() -> None:
     needs = {*required_needs(wanted(), ()), *helpful_needs(wanted()), *later_needs(wanted())}
     known = {each._replace(kind=usual_plural(each.kind)) for each in needs}
@@ -103,7 +101,6 @@ def test_the_roles_grant_nothing_that_is_not_needed() -> None:
     }
 
 
-@pytest.mark.requirement("B-100")
 def test_what_is_of_the_whole_cluster_is_named_object_by_object() -> None:
     found = rules(grant(wanted(), "deployer", unknown), "")
     assert {
