@@ -9,6 +9,7 @@ import pytest
 from bundler.deploy.apply import Applied, apply_wave
 from bundler.errors import BundlerError, NotReady, Refused, Unreachable
 from bundler.model.changeset import Change, Wave
+from bundler.model.claim import NO_CLAIM, Claim
 from bundler.model.objects import KubernetesObject, ObjectRef
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.releases import config_map
@@ -22,7 +23,14 @@ class Failing(FakeCluster):
         self.errors = errors
         self._all_sent = threading.Barrier(len(errors))
 
-    def apply(self, obj: KubernetesObject, *, dry_run: bool = False) -> KubernetesObject:  # noqa: ARG002
+    def apply(
+        self,
+        obj: KubernetesObject,
+        *,
+        dry_run: bool = False,
+        claim: Claim = NO_CLAIM,
+    ) -> KubernetesObject:
+        del dry_run, claim
         self._all_sent.wait(10)
         raise self.errors[obj["metadata"]["name"]]
 
