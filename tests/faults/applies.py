@@ -100,12 +100,13 @@ class Trial:
         self, tag: str, through: ApiProxy, *options: object, lease: int | None = None
     ) -> Started:
         """An apply as a process."""
-        return start(
-            self.folder,
-            *("apply", self.releases(tag), "--env", "stage", "--yes", "-o", "json"),
-            *("--kubeconfig", through.kubeconfig(self.folder), *options),
-            lease=lease,
+        return self.run(
+            through, "apply", self.releases(tag), "--env", "stage", *options, lease=lease
         )
+
+    def run(self, through: ApiProxy, *command: object, lease: int | None = None) -> Started:
+        connection = ("--kubeconfig", through.kubeconfig(self.folder))
+        return start(self.folder, *command, "--yes", "-o", "json", *connection, lease=lease)
 
     def bundle(self, tag: str) -> VerifiedBundle:
         reference = ArtifactReference.parse(self.releases(tag))
@@ -198,6 +199,7 @@ _KINDS = {
     "services": "Service",
     "deployments": "Deployment",
     "serviceaccounts": "ServiceAccount",
+    "jobs": "Job",
 }
 
 

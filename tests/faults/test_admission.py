@@ -373,11 +373,11 @@ def test_a_workload_that_is_deleted_while_it_is_waited_for_is_named(
             deleting(trial, APPS, "deployments", "cart"),
             lambda request: "/deployments?" in request.target and "watch=true" in request.target,
         )
-        result = applied_through(proxy, trial, V1, fault, timeout=4)
+        result = applied_through(proxy, trial, V1, fault, timeout=2)
         assert isinstance(result.error, NotReady)
         assert f"Deployment/{trial.place.name}/cart: is not there" in result.error.message
         assert trial.place.revisions()[-1]["status"] == "failed"
-        assert trial.apply(V1, timeout=3).changes.counts()["created"] == 1
+        assert trial.apply(V1, timeout=1).changes.counts()["created"] == 1
 
 
 def deleting(trial: Trial, prefix: str, plural: str, name: str) -> Callable[[Exchange], None]:

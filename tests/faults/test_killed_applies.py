@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.e2e.live_objects import until
-from tests.faults.api_proxy import ApiProxy, is_watch, is_write
+from tests.faults.api_proxy import ApiProxy, is_write
 from tests.faults.applies import V1, V2, V3, Shop, Trial, sample, undisturbed
 from tests.faults.fault_proxy import Exchange, Fault, Request
+from tests.faults.killing import killing
 from tests.faults.processes import Started
 from tools.control_plane import ControlPlane
 
-SAMPLE = 6
+SAMPLE = 5
 SCENES = {
     "a first apply": ((), V1),
     "an upgrade": ((V1,), V2),
@@ -43,18 +44,6 @@ def shop(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) 
 def proxy(control_plane: ControlPlane) -> Iterator[ApiProxy]:
     with ApiProxy(control_plane) as running:
         yield running
-
-
-def killing(running: list[Started], *, is_done: bool) -> Fault:
-    """A fault that kills the last of them at a request."""
-
-    def act(exchange: Exchange) -> None:
-        if is_done and not is_watch(exchange.request):
-            exchange.forward()
-        running[-1].kill()
-        exchange.reset()
-
-    return Fault("killed", act)
 
 
 def requests_of(proxy: ApiProxy, shop: Shop, before: tuple[str, ...], tag: str) -> list[Request]:
