@@ -152,7 +152,8 @@ def test_a_revision_that_somebody_else_wrote_meanwhile_is_left_alone(
     other.write_revision(REVISION.ended("succeeded"))
     with pytest.raises(Locked, match="somebody else"):
         one.write_revision(REVISION.ended("failed"))
-    one.write_revision(REVISION.ended("succeeded"))  # a request that was sent twice
+    with pytest.raises(Locked, match="somebody else"):  # in the same words: it is not ours
+        one.write_revision(REVISION.ended("succeeded"))
 
 
 def test_every_target_is_found_from_the_connection_alone(
@@ -394,6 +395,28 @@ def test_who_could_not_renew_the_lock_stops_before_another_may_take_it(
             now[0] += 2
             with pytest.raises(Locked, match="could not be renewed for 21 s"):
                 mine.check()
+
+
+def test_whoever_has_given_the_lock_back_sends_nothing_more(
+    connection: KubernetesConnection, namespace: str
+) -> None:
+    """A thread that was left alone by an interruption may still be about to send."""
+    mine = lease(connection, namespace)
+    with mine.held("me"):
+        mine.check()
+    with pytest.raises(Locked, match="was given back"):
+        mine.check()
+    with mine.held("me again"):
+        mine.check()
+
+
+def test_a_lease_for_longer_than_ours_is_not_waited_for_to_the_end(
+    connection: KubernetesConnection, control_plane: ControlPlane, namespace: str
+) -> None:
+    renewed = "2026-01-01T00:00:00.000000Z"
+    lease_of_a_dead_run(control_plane, namespace, renewed=renewed, duration=3600)
+    with pytest.raises(Locked, match="locked by dead since 2026"):
+        lease(connection, namespace, duration=1).held("next").__enter__()
 
 
 def test_the_labels_of_the_state_are_those_of_the_format() -> None:

@@ -100,12 +100,13 @@ class Trial:
         self, tag: str, through: ApiProxy, *options: object, lease: int | None = None
     ) -> Started:
         """An apply as a process."""
-        return start(
-            self.folder,
-            *("apply", self.releases(tag), "--env", "stage", "--yes", "-o", "json"),
-            *("--kubeconfig", through.kubeconfig(self.folder), *options),
-            lease=lease,
+        return self.run(
+            through, "apply", self.releases(tag), "--env", "stage", *options, lease=lease
         )
+
+    def run(self, through: ApiProxy, *command: object, lease: int | None = None) -> Started:
+        connection = ("--kubeconfig", through.kubeconfig(self.folder))
+        return start(self.folder, *command, "--yes", "-o", "json", *connection, lease=lease)
 
     def bundle(self, tag: str) -> VerifiedBundle:
         reference = ArtifactReference.parse(self.releases(tag))
@@ -120,13 +121,15 @@ class Trial:
             namespace=self.place.name,
         )
 
-    def apply(self, tag: str, over: KubernetesConnection | None = None) -> TargetResult:
+    def apply(
+        self, tag: str, over: KubernetesConnection | None = None, *, timeout: float = 60
+    ) -> TargetResult:
         """An apply in this process: undisturbed, if no other connection is given."""
         if over is None:
             with connect(kubeconfig=self.place.control_plane.kubeconfig) as direct:
-                return self.apply(tag, direct)
+                return self.apply(tag, direct, timeout=timeout)
         return apply_to_target(
-            self.bundle(tag), "stage", "default", self.cluster(over), runner_named("calm")
+            self.bundle(tag), "stage", "default", self.cluster(over), _runner(timeout)
         )
 
     def applied(self, tag: str) -> TargetResult:
@@ -196,17 +199,18 @@ _KINDS = {
     "services": "Service",
     "deployments": "Deployment",
     "serviceaccounts": "ServiceAccount",
+    "jobs": "Job",
 }
 
 
-def runner_named(name: str, limits: Limits | None = None) -> Runner:
+def _runner(timeout: float) -> Runner:
     return Runner(
-        who=Who(claimed=name),
-        holder=f"{name} {secrets.token_hex(4)}",
+        who=Who(claimed="somebody"),
+        holder=f"somebody {secrets.token_hex(4)}",
         clock=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         monotonic=time.monotonic,
         on_plan=lambda _: True,
-        limits=limits or Limits(timeout=60),
+        limits=Limits(timeout=timeout),
     )
 
 

@@ -36,16 +36,16 @@ def _too_many_until_a_date(exchange: Exchange) -> None:
 # --- broken connections ---
 
 
-def _reset_unheard(exchange: Exchange) -> None:
+def reset_unheard(exchange: Exchange) -> None:
     exchange.reset()
 
 
-def _answer_lost(exchange: Exchange) -> None:
+def answer_lost(exchange: Exchange) -> None:
     exchange.forward()
     exchange.reset()
 
 
-def _reset_in_headers(exchange: Exchange) -> None:
+def reset_in_headers(exchange: Exchange) -> None:
     answer = exchange.head(exchange.forward())
     exchange.client.sendall(answer[: len(answer) // 2])
     exchange.reset()
@@ -56,13 +56,13 @@ def _reset_after_headers(exchange: Exchange) -> None:
     exchange.reset()
 
 
-def _reset_in_body(exchange: Exchange) -> None:
+def reset_in_body(exchange: Exchange) -> None:
     answer = exchange.forward()
     exchange.client.sendall(exchange.head(answer) + answer.body[: len(answer.body) // 2])
     exchange.reset()
 
 
-def _hung_up_in_body(exchange: Exchange) -> None:
+def hung_up_in_body(exchange: Exchange) -> None:
     answer = exchange.forward()
     exchange.client.sendall(exchange.head(answer) + answer.body[: len(answer.body) // 2])
     exchange.hang_up()
@@ -71,7 +71,7 @@ def _hung_up_in_body(exchange: Exchange) -> None:
 # --- damaged answers ---
 
 
-def _truncated(exchange: Exchange) -> None:
+def truncated(exchange: Exchange) -> None:
     answer = exchange.forward()
     exchange.send(answer.with_body(answer.body[: len(answer.body) // 2]))
 
@@ -145,7 +145,7 @@ def _session_elsewhere(exchange: Exchange) -> None:
     exchange.send(answer.with_header("Location", f"http://{other.host}{parts.path}?{parts.query}"))
 
 
-def _arrives_twice(exchange: Exchange) -> None:
+def arrives_twice(exchange: Exchange) -> None:
     exchange.forward()
     exchange.send(exchange.forward())
 
@@ -172,23 +172,23 @@ PASSING = (
     _refusing(429, "TOOMANYREQUESTS", ("Retry-After", "1")),
     Fault("429-retry-after-date", _too_many_until_a_date),
     *(_refusing(status, "UNKNOWN") for status in (500, 502, 503, 504)),
-    Fault("reset-unheard", _reset_unheard),
-    Fault("answer-lost", _answer_lost),
-    Fault("reset-in-headers", _reset_in_headers),
+    Fault("reset-unheard", reset_unheard),
+    Fault("answer-lost", answer_lost),
+    Fault("reset-in-headers", reset_in_headers),
     Fault("reset-after-headers", _reset_after_headers, has_body),
-    Fault("reset-in-body", _reset_in_body, has_body),
-    Fault("hung-up-in-body", _hung_up_in_body, has_body),
+    Fault("reset-in-body", reset_in_body, has_body),
+    Fault("hung-up-in-body", hung_up_in_body, has_body),
     Fault("session-elsewhere", _session_elsewhere, _starts_upload),
     Fault(
         "session-lost",
         lambda exchange: exchange.send(refusal(404, "BLOB_UPLOAD_UNKNOWN")),
         lambda request: request.is_upload,
     ),
-    Fault("arrives-twice", _arrives_twice, lambda request: request.method != "POST"),
+    Fault("arrives-twice", arrives_twice, lambda request: request.method != "POST"),
 )
 """Nobody notices these, if they happen once."""
 DAMAGING = (
-    Fault("truncated", _truncated, has_body, (CouldNotCheck,)),
+    Fault("truncated", truncated, has_body, (CouldNotCheck,)),
     Fault("too-long", _too_long, has_body),
     Fault("flipped-bit", _flipped, has_body, (CouldNotCheck,)),
 )
@@ -212,12 +212,12 @@ LEADING = (
 LASTING = (
     Fault("503-forever", lambda e: e.send(refusal(503, "UNAVAILABLE")), errors=(TryAgain,)),
     Fault("429-forever", lambda e: e.send(refusal(429, "TOOMANY")), errors=(TryAgain,)),
-    Fault("reset-forever", _reset_unheard, errors=(Unreachable,)),
-    Fault("answers-lost-forever", _answer_lost, errors=(TryAgain,)),
+    Fault("reset-forever", reset_unheard, errors=(Unreachable,)),
+    Fault("answers-lost-forever", answer_lost, errors=(TryAgain,)),
     Fault("403-forever", lambda e: e.send(refusal(403, "DENIED")), errors=(AccessRefused,)),
     Fault("404-forever", lambda e: e.send(refusal(404, "UNKNOWN")), _puts, (CouldNotCheck,)),
     Fault("flipped-forever", _flipped, has_body, (VerificationFailed, CouldNotCheck)),
-    Fault("truncated-forever", _truncated, has_body, (VerificationFailed, CouldNotCheck)),
+    Fault("truncated-forever", truncated, has_body, (VerificationFailed, CouldNotCheck)),
     _redirecting("loop-forever", 307, "HERETARGET", CouldNotCheck),
     _redirecting("elsewhere-forever", 307, "ELSEWHERETARGET"),
 )

@@ -41,18 +41,23 @@ class Started:
 
     @property
     def is_running(self) -> bool:
-        return not wait([self.process.sentinel], timeout=0)
+        return not self.wait(0)
 
     def kill(self) -> None:
         """And see it dead. From any thread."""
         self.send(signal.SIGKILL)
-        assert wait([self.process.sentinel], timeout=20), "it is still there"
+        assert self.wait(20), "it is still there"
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it is over by then. From any thread."""
+        return bool(wait([self.process.sentinel], timeout=seconds))
 
     def send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
     def end(self, seconds: float = 60) -> Result:
-        self.process.join(seconds)
+        self.wait(seconds)
+        self.process.join(0)
         code = self.process.exitcode
         stdout, stderr = (
             path.read_text() for path in (self.output / "stdout", self.output / "stderr")
@@ -73,6 +78,7 @@ def start(
     output = folder / f"run-{len(list(folder.glob('run-*')))}"
     output.mkdir()
     empty = {"PATH": str(folder), "HOME": str(folder), "BUNDLER_DEBUG": "1"}
+    empty["BUNDLER_NO_IMAGE_CHECK"] = "1"
     environment = {**os.environ, **empty, **(variables or {})}
     process = _FORKS.Process(
         target=_run, args=(list(map(str, arguments)), str(output), environment, lease), daemon=True
@@ -85,7 +91,7 @@ def _run(arguments: list[str], output: str, environment: dict[str, str], lease: 
     for number, name in ((1, "stdout"), (2, "stderr")):
         file = os.open(f"{output}/{name}", os.O_WRONLY | os.O_CREAT)
         os.dup2(file, number)
-    sys.stdin = Path(os.devnull).open(encoding="utf-8")
+    sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115  for as long as it runs
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     os.environ.clear()
     os.environ.update(environment)

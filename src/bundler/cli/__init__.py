@@ -24,6 +24,8 @@ from bundler.errors import BundlerError, Interrupted, UsageError
 
 INTERRUPTED = Interrupted.exit_code
 TERMINATED = 143
+_UNWINDING_SECONDS = 4.0
+"""How long an interrupted command has to release its lock and to record how it ended."""
 
 COMMANDS = {
     "init": "A first bundler.yaml, from what the repository holds.",
@@ -91,7 +93,7 @@ def _program(
 
 def main() -> NoReturn:
     """Run a command and end the process with its exit code."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _terminate)
     output.open_streams()
     code = run(sys.argv[1:])
@@ -172,5 +174,23 @@ def _internal(error: Exception) -> int:
     return BundlerError.exit_code
 
 
+def _interrupt(_signum: int, _frame: FrameType | None) -> NoReturn:
+    _end_soon(INTERRUPTED)
+    raise KeyboardInterrupt
+
+
 def _terminate(_signum: int, _frame: FrameType | None) -> NoReturn:
+    _end_soon(TERMINATED)
     raise Terminated
+
+
+def _end_soon(code: int) -> None:
+    """Do not let servers that do not answer keep us: whoever interrupts us will not wait long."""
+
+    def end(_signum: int, _frame: FrameType | None) -> NoReturn:
+        _interrupted(code)
+        output.flush()
+        os._exit(code)
+
+    signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, _UNWINDING_SECONDS)

@@ -173,7 +173,8 @@ def decrypter(program: str | None) -> Decrypter:
 
 
 def _connection(way: TargetConnection, at_once: int = 1) -> KubernetesConnection:
-    from bundler.adapters.cluster.connection import CONNECTIONS, connect
+    from bundler.adapters.cluster.connection import connect
+    from bundler.adapters.cluster.pools import CONNECTIONS
 
     return connect(
         context=way.context,

@@ -1,25 +1,30 @@
 """Sends objects to a target: the only module that applies or deletes.
 
 Requests run side by side. The first error stops whatever was not sent yet; what is on its way is
-waited for, so that nothing happens behind the back of what comes next.
+waited for, so that nothing happens behind the back of what comes next. After an interruption that
+is not for long.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed, wait
 from itertools import groupby
 from threading import Event
 from typing import Any, NamedTuple, TypeVar
 
-from bundler.errors import BundlerError, TryAgain
+from bundler.errors import BundlerError, NotReady, Refused, TryAgain
 from bundler.model.changeset import Change, Wave
 from bundler.model.claim import NO_CLAIM, Claim
+from bundler.model.finding import Finding
 from bundler.model.objects import KubernetesObject, owner_of, wave_of
+from bundler.parallel import threads
 from bundler.ports import ObjectWriter
 
 PARALLEL = 16
 DELETIONS = "deletions"
+_LAST_ANSWERS_SECONDS = 2.0
+"""How long an interruption waits for them."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -109,7 +114,7 @@ def _side_by_side(
     done: Callable[[Result], Any],
     stop: Event,
 ) -> None:
-    """Act on all items; raises the first error after what had begun is over."""
+    """Act on all items; raises one error for all, after what had begun is over."""
 
     def unless_stopped(item: Item) -> tuple[Result, ...]:
         if stop.is_set():
@@ -121,7 +126,7 @@ def _side_by_side(
             raise
 
     errors: list[BundlerError] = []
-    with ThreadPoolExecutor(min(PARALLEL, max(len(items), 1))) as pool:
+    with threads(min(PARALLEL, max(len(items), 1))) as pool:
         futures = [pool.submit(unless_stopped, item) for item in items]
         try:
             for future in as_completed(futures):
@@ -132,6 +137,31 @@ def _side_by_side(
                     errors.append(error)
         except BaseException:  # an interruption reaches this thread only: nothing more is sent
             stop.set()
+            wait(futures, _LAST_ANSWERS_SECONDS)
             raise
     if errors:
-        raise errors[0]
+        raise _together(errors)
+
+
+def _together(errors: Sequence[BundlerError]) -> BundlerError:
+    """One error for all, of the kind that says most, with a finding for each."""
+    if len(errors) == 1:
+        return errors[0]
+
+    def order(error: BundlerError) -> tuple[bool, ...]:
+        return (
+            isinstance(error, TryAgain),
+            not isinstance(error, NotReady),
+            not isinstance(error, Refused),
+        )
+
+    first, *others = sorted(errors, key=order)
+    return type(first)(
+        f"{first.message} (and {len(others)} more)",
+        hint=first.hint,
+        findings=[
+            finding
+            for error in (first, *others)
+            for finding in error.findings or [Finding(error.code, error.message, hint=error.hint)]
+        ],
+    )

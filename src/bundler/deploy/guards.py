@@ -33,12 +33,14 @@ class Coming:
     digest: Digest
     is_protected: bool
     """Whether the environment is."""
+    may_be_empty: bool = True
+    """Whether it is meant to leave nothing of what is there, as no release is."""
 
     @classmethod
     def of(cls, bundle: VerifiedBundle, environment: str) -> Coming:
         release = cast("Mapping[str, Any]", bundle.release.value)
         protected = bool(release["environments"][environment]["protected"])
-        return cls(release["tag"], release["commitTime"], bundle.digest, protected)
+        return cls(release["tag"], release["commitTime"], bundle.digest, protected, False)
 
 
 class GuardedTarget(PlanTarget, Identified, Protocol):
@@ -64,7 +66,8 @@ def guarded_plan(
     back = _steps_back(place, coming, state, policy, former)
     if is_preview:
         back = (replace(finding, severity="warning") for finding in back)
-    found = [*_of_cluster(place, state, identity_of(to)), *back]
+    emptied = _emptied(place, coming, wanted, state)
+    found = [*_of_cluster(place, state, identity_of(to)), *back, *emptied]
     refuse_errors(found)
     plan = plan_for(wanted, state, to, policy)
     return replace(plan, warnings=(*found, *plan.warnings))
@@ -75,6 +78,17 @@ def refuse_errors(findings: Sequence[Finding]) -> None:
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
         raise Refused(str(errors[0]), hint=errors[0].hint, findings=errors)
+
+
+def _emptied(place: str, coming: Coming, wanted: Wanted, state: TargetState) -> Iterator[Finding]:
+    count = len(state.inventory.objects)
+    if count and not (wanted.objects or coming.may_be_empty):
+        yield Finding(
+            "empty-release",
+            f"{coming.tag} has no objects for it, and would delete the {count} that are there",
+            environment=place,
+            hint="see what its overlay or chart renders; no release is meant to remove everything",
+        )
 
 
 # --- the cluster --------------------------------------------------------------------------------

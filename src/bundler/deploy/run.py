@@ -20,7 +20,7 @@ from bundler.deploy.progress import Progress
 from bundler.deploy.readiness import is_true
 from bundler.deploy.result import ResultStatus, Runner, TargetResult
 from bundler.deploy.wait import failing_before, is_ready_already, wait, wave_subjects
-from bundler.errors import BundlerError
+from bundler.errors import BundlerError, Locked
 from bundler.model.barriers import Barrier
 from bundler.model.changeset import Change, ChangeSet, Plan, Wave
 from bundler.model.inventory import Inventory
@@ -117,14 +117,17 @@ class Run:
     def planned_again(self, state: TargetState, plan: Plan) -> tuple[TargetState, Plan]:
         """State and plan as they are under the lock: somebody may have been faster.
 
-        To have a lock, we may have made the namespace that it is in. Time counts from here, not
-        from when somebody began to think about the plan, or another target had its turn.
+        A run that is pending changes objects without changing the state each time; it may have
+        been at work while we planned, also where it was killed since. To have a lock, we may have
+        made the namespace that it is in. Time counts from here, not from when somebody began to
+        think about the plan, or another target had its turn.
         """
         self._began = self._runner.monotonic()
         self._revision = replace(self._revision, started=self._runner.clock())
         now = self._to.read()
         is_old = self._began - self._planned_at > PLAN_SECONDS
-        if now == state and not is_old and not self._runner.check:
+        is_at_rest = all(revision.status != "pending" for revision in state.revisions)
+        if now == state and is_at_rest and not is_old and not self._runner.check:
             return now, plan
         place = self.wanted.state_place
         self._made = frozenset(
@@ -268,12 +271,18 @@ class Run:
 
     def interrupted(self, state: TargetState) -> None:
         with suppress(BundlerError):
-            # What was on its way may have arrived without our knowing, the success as well.
-            arrived = self._to.read() if self._revision.number else TargetState()
-            ended = {r.number for r in arrived.revisions if r.status != "pending"}
-            if self._revision.number and self._revision.number not in ended:
-                self._end(state, "interrupted", "interrupted by whoever ran it")
+            try:
+                self._end_interrupted(state)
+            except Locked:  # what was on its way has arrived between reading and writing
+                self._end_interrupted(state)
         self._tell("interrupted")
+
+    def _end_interrupted(self, state: TargetState) -> None:
+        """What was on its way may have arrived without our knowing, the success as well."""
+        arrived = self._to.read() if self._revision.number else TargetState()
+        ended = {r.number for r in arrived.revisions if r.status != "pending"}
+        if self._revision.number and self._revision.number not in ended:
+            self._end(state, "interrupted", "interrupted by whoever ran it")
 
     def _end(
         self,

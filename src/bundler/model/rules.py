@@ -317,6 +317,7 @@ RULES: Mapping[str, Rule] = _catalogue(
         plan_fields="an object of which other fields would change than were reviewed",
         max_deletions="a stale object, where more are than may be deleted (`--max-deletions`)",
         delete_wanted="an object that is to be deleted (`--delete`), and that the release has",
+        empty_release="a release without objects, for a target that has some",
     ),
     *_fixed(
         "apply",

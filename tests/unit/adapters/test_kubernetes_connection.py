@@ -107,6 +107,40 @@ def test_nothing_is_sent_when_the_lock_is_lost_between_two_attempts(
     assert len(server.asked) == 1
 
 
+def test_nothing_is_sent_when_the_lock_is_lost_while_a_request_waits_for_its_turn(
+    server: ScriptedServer, connection: KubernetesConnection
+) -> None:
+    """Checked again when nothing is left to do but to send."""
+    is_lost = iter([False, True])
+
+    def check() -> None:
+        if next(is_lost):
+            raise Locked("lost the lock")
+
+    with pytest.raises(Locked):
+        connection.request("PUT", "/api", body={}, before=check)
+    assert not server.asked
+
+
+def test_an_error_of_the_server_is_asked_again_and_one_of_the_object_is_not(
+    server: ScriptedServer, connection: KubernetesConnection, pauses: list[float]
+) -> None:
+    script(server, Answer(500, b'{"message": "etcdserver: leader changed"}'), OK)
+    assert connection.request("PUT", "/api", body={}).is_ok
+    server.asked.clear()
+    script(server, Answer(500, b'{"message": "failed calling webhook \\"x\\": timeout"}'), OK)
+    assert connection.request("PUT", "/api", body={}).status == 500
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("cut", [b"", b'{"kind": "Fi'])
+def test_a_success_without_its_object_is_asked_again(
+    server: ScriptedServer, connection: KubernetesConnection, pauses: list[float], cut: bytes
+) -> None:
+    script(server, Answer(200, cut), OK)
+    assert connection.request("GET", "/api").document == {"kind": "Fine"}
+
+
 def config_map(name: str, state: str, **content: str) -> dict[str, object]:
     labels = {
         "app.kubernetes.io/part-of": "shop",

@@ -10,20 +10,19 @@ import random
 import re
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from time import sleep
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import urllib3
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
-    InsecureRequestWarning,
-    LocationValueError,
     NameResolutionError,
     NewConnectionError,
     ProxyError,
@@ -38,14 +37,18 @@ from bundler.adapters.cluster.credentials import (
     load_in_cluster,
     load_kubeconfig,
 )
+from bundler.adapters.cluster.pools import CONNECTIONS, Pools, checked
 from bundler.errors import NoConnection, PermissionRefused, Unreachable
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
-CONNECTIONS = 16
 _ATTEMPTS = 6
 _MAX_DELAY = 10.0
 _RETRIED = frozenset({429, 502, 503, 504})
 _JSON = "application/json"
+OBJECT_IS_BAD = re.compile(
+    r"webhook|^failed to (create typed patch object|convert new object) |request is too large"
+)
+"""What is answered with 500 and is about the object: it would be answered again."""
 _NOT_IN_YAML = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
@@ -90,8 +93,9 @@ class KubernetesConnection:
         self._credentials = credentials
         self._generation, endpoint, _, _ = credentials.current()
         self._size = size
-        self._pools = _Pools(endpoint, size)
+        self._pools = Pools(endpoint, size)
         self._lock = threading.Lock()
+        self._under_way: Counter[Callable[[], None] | None] = Counter()
         self.server = endpoint.server
         """Scheme, host and path, as messages may show them."""
 
@@ -120,9 +124,10 @@ class KubernetesConnection:
     ) -> Answer:
         """Send until there is an answer that is not "later".
 
-        Callers only send what may be sent twice. `before` runs ahead of every attempt, and what it
-        raises ends the request. Raises Unreachable, and PermissionRefused where the server does
-        not accept our credentials, fresh ones neither.
+        Callers only send what may be sent twice. `before` runs ahead of every attempt, and again
+        when a connection is at hand and nothing is left but to send: a thread may wait long for
+        either. What it raises ends the request. Raises Unreachable, and PermissionRefused where
+        the server does not accept our credentials, fresh ones neither.
         """
         headers = {"Accept": accept, "Accept-Encoding": "gzip"}
         content = None
@@ -135,13 +140,14 @@ class KubernetesConnection:
             if before:
                 before()
             try:
-                response = self._send(method, path, query, headers, content, timeout)
+                with self._counted(before), checked(before):
+                    response = self._send(method, path, query, headers, content, timeout)
             except HTTPError as error:
                 if attempt == attempts or not _is_passing(error):
                     raise self._unreachable(error) from error
                 _pause(attempt, "")
                 continue
-            if response.status not in _RETRIED or attempt == attempts:
+            if attempt == attempts or not _means_later(response):
                 break
             _pause(attempt, response.headers.get("Retry-After", ""))
         return self._answer(response)
@@ -157,6 +163,20 @@ class KubernetesConnection:
         except HTTPError as error:
             raise self._unreachable(error) from error
         return response.data.decode(errors="replace") if response.status == 200 else ""
+
+    @contextmanager
+    def _counted(self, before: Callable[[], None] | None) -> Iterator[None]:
+        with self._lock:
+            self._under_way[before] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way[before] -= 1
+
+    def has_under_way(self, before: Callable[[], None]) -> bool:
+        """Whether something of this `before` was sent that has no answer yet: it may be late."""
+        return self._under_way[before] > 0
 
     @contextmanager
     def stream(self, path: str, query: Mapping[str, str]) -> Iterator[WatchStream]:
@@ -219,18 +239,18 @@ class KubernetesConnection:
             hint="log in again, or name another context",
         )
 
-    def _pools_of(self, generation: int, endpoint: Endpoint) -> _Pools:
+    def _pools_of(self, generation: int, endpoint: Endpoint) -> Pools:
         """New ones for new credentials: certificates may change in files whose names do not."""
         with self._lock:
             if generation > self._generation:
                 self._pools.clear()
-                self._pools, self._generation = _Pools(endpoint, self._size), generation
+                self._pools, self._generation = Pools(endpoint, self._size), generation
             return self._pools
 
     def _answer(self, response: urllib3.BaseHTTPResponse) -> Answer:
         content = response.data
         try:
-            document = json.loads(content) if content else {}
+            document = json.loads(content)
         except ValueError:
             document = None
         if isinstance(document, dict):
@@ -287,59 +307,6 @@ class WatchStream:
             self._response.shutdown()
 
 
-class _Pools:
-    """Watches stay open, and so must not take the connections that requests wait for."""
-
-    def __init__(self, endpoint: Endpoint, size: int) -> None:
-        self.requests = _pool(endpoint, size)
-        self.watches = _pool(endpoint, 1)
-
-    def clear(self) -> None:
-        self.requests.clear()
-        self.watches.clear()
-
-
-def _pool(endpoint: Endpoint, size: int) -> urllib3.PoolManager:
-    options: dict[str, Any] = {"maxsize": size}
-    if endpoint.host.startswith("https"):
-        options |= {
-            "cert_reqs": ssl.CERT_REQUIRED if endpoint.is_verified else ssl.CERT_NONE,
-            "ca_certs": endpoint.ca_file,
-            "cert_file": endpoint.cert_file,
-            "key_file": endpoint.key_file,
-        }
-        if endpoint.tls_server_name:
-            options |= {"server_hostname": endpoint.tls_server_name}
-        if not endpoint.is_verified:
-            urllib3.disable_warnings(InsecureRequestWarning)  # it was asked for
-    if not endpoint.proxy:
-        return urllib3.PoolManager(**options)
-    return _proxy_pool(endpoint.proxy, options)
-
-
-def _proxy_pool(proxy: str, options: Mapping[str, Any]) -> urllib3.PoolManager:
-    try:
-        parts = urlsplit(proxy)
-        if parts.scheme.startswith("socks"):
-            from urllib3.contrib.socks import SOCKSProxyManager
-
-            return SOCKSProxyManager(proxy, **options)
-        headers = {}
-        if parts.username:
-            user, password = unquote(parts.username), unquote(parts.password or "")
-            headers = urllib3.make_headers(proxy_basic_auth=f"{user}:{password}")
-        bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-        return urllib3.ProxyManager(bare, proxy_headers=headers, **options)
-    except ImportError as error:
-        raise NoConnection(
-            "a SOCKS proxy needs the package PySocks", hint="install it beside bundler"
-        ) from error
-    except (ValueError, LocationValueError, HTTPError) as error:
-        raise NoConnection(
-            "the proxy of the cluster is not a proxy's URL", hint="such as http://proxy:3128"
-        ) from error
-
-
 def _encode(body: object) -> bytes:
     """JSON that is YAML too, as apply patches are read: no escapes of surrogate pairs."""
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
@@ -348,9 +315,35 @@ def _encode(body: object) -> bytes:
 
 def _is_passing(error: HTTPError) -> bool:
     """Whether it may go well the next time; a read timeout has cost enough already."""
-    return not isinstance(error, (SSLError, ReadTimeoutError)) and not isinstance(
-        getattr(error, "original_error", None), SSLError
-    )
+    inner = getattr(error, "original_error", None) or error
+    if isinstance(inner, SSLError):  # a connection that broke off, or a certificate
+        return isinstance(inner.args[0] if inner.args else None, ssl.SSLEOFError)
+    return not isinstance(error, ReadTimeoutError)
+
+
+def _means_later(response: urllib3.BaseHTTPResponse) -> bool:
+    """Whether the same request may get another answer: a server that is busy, or an etcd."""
+    if response.status < 300:
+        return _is_cut(response.data)
+    if response.status != 500:
+        return response.status in _RETRIED
+    return not OBJECT_IS_BAD.search(_message_of(response.data))
+
+
+def _is_cut(content: bytes) -> bool:
+    """Whether it is a part of an object, which every success is answered with.
+
+    An answer that ends within its headers is one without content.
+    """
+    return not content.rstrip().endswith(b"}") and content[:1] in (b"", b"{")
+
+
+def _message_of(content: bytes) -> str:
+    with suppress(ValueError):
+        document = json.loads(content)
+        if isinstance(document, dict):
+            return str(document.get("message"))
+    return content.decode(errors="replace")
 
 
 def _pause(attempt: int, retry_after: str) -> None:

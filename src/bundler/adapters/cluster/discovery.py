@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from bundler.adapters.cluster.connection import Answer, KubernetesConnection, path_of
 from bundler.adapters.cluster.errors import refusal
+from bundler.parallel import threads
 
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _ACCEPT = f"{_AGGREGATED},{_AGGREGATED.replace('v=v2', 'v=v2beta1')},application/json"
@@ -85,8 +85,8 @@ def _by_kind(
 
 
 def _read(connection: KubernetesConnection) -> list[Resource]:
-    with ThreadPoolExecutor(2) as threads:
-        answers = list(threads.map(lambda path: _get(connection, path), ("/api", "/apis")))
+    with threads(2) as pool:
+        answers = list(pool.map(lambda path: _get(connection, path), ("/api", "/apis")))
     for answer in answers:
         if not answer.is_ok:
             raise refusal(answer, f"{connection.server}: its kinds cannot be listed")
@@ -127,8 +127,8 @@ def _legacy(
         path = path_of("apis", group, version) if group else path_of("api", version)
         return _get(connection, path, "application/json")
 
-    with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(listed, wanted))
+    with threads(8) as pool:
+        answers = list(pool.map(listed, wanted))
     for (group, version), answer in zip(wanted, answers, strict=True):
         # A group whose own server is down is as if it were not there.
         for resource in (answer.document.get("resources") or ()) if answer.is_ok else ():

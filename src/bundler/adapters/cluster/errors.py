@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bundler.adapters.cluster.connection import Answer
+from bundler.adapters.cluster.connection import OBJECT_IS_BAD, Answer
 from bundler.errors import (
     BundlerError,
     FieldConflict,
@@ -25,8 +25,6 @@ _RBAC = re.compile(
 _CONFLICT = re.compile(r'conflict with "([^"]*)"')
 _QUOTA = "exceeded quota"
 _WEBHOOK = re.compile(r'(?:admission webhook|calling webhook) "([^"]+)"')
-_BAD_OBJECT = re.compile(r"failed to (create typed patch object|convert new object) ")
-"""What a wrong object is told with 500."""
 _TYPED_FIELD = re.compile(r"\): (\.[^\s:]+): (?:field not declared|expected)")
 _FIELD_PATH = re.compile(r"[.\w\[\]\"/=:,-]*")
 
@@ -44,7 +42,7 @@ def refusal(answer: Answer, what: str, *, is_secret: bool = False) -> BundlerErr
     told = _told(answer, is_secret)
     if answer.status == 404:
         return NotFound(f"{what}: {told}")
-    is_object_bad = "webhook" in told or _BAD_OBJECT.match(text_of(answer))
+    is_object_bad = "webhook" in told or OBJECT_IS_BAD.search(text_of(answer))
     if answer.status == 429 or (answer.status >= 500 and not is_object_bad):
         return Unreachable(f"{what}: {told}", hint="the cluster has a problem; try again")
     return Refused(f"{what}: {told}")

@@ -15,7 +15,7 @@ from typing import Any
 
 from bundler.adapters.cluster.connection import Answer, KubernetesConnection, path_of
 from bundler.adapters.cluster.errors import refusal
-from bundler.errors import BundlerError, Locked
+from bundler.errors import BundlerError, Locked, Unreachable
 from bundler.ports import Holder
 
 LEASE_SECONDS = 30
@@ -27,7 +27,7 @@ _POLL_SECONDS = 0.5
 
 def _running_clock() -> float:
     """Seconds that also pass while the machine sleeps, where the system counts them."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    clock = getattr(time, "CLOCK_BOOTTIME", None) or getattr(time, "CLOCK_MONOTONIC", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
@@ -42,7 +42,7 @@ class KubernetesLease:
         name: str,
         labels: Mapping[str, str],
         timeout: float = 0.0,
-        duration: int = LEASE_SECONDS,
+        duration: int | None = None,
         clock: Callable[[], float] = _running_clock,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -54,16 +54,20 @@ class KubernetesLease:
         self._place = f"{namespace}/{name}"
         self._metadata = {"name": name, "namespace": namespace, "labels": dict(labels)}
         self._timeout = timeout
-        self._duration = duration
+        self._duration = duration or LEASE_SECONDS
         self._clock = clock
         self._tell = tell
         self._renewed_at: float | None = None
         """When the request was sent that last renewed the lease; None while it is not held."""
         self._taken_by: str | None = None
         """Who took it from us."""
+        self._is_given_back = False
+        """A thread that was left alone by an interruption may still be about to send."""
 
     def check(self) -> None:
         """Raise Locked where the lease was held and may belong to somebody else by now."""
+        if self._is_given_back:
+            raise self._lost("it was given back")
         if self._taken_by is not None:
             raise self._lost(f"{self._taken_by} has it")
         renewed_at = self._renewed_at
@@ -81,7 +85,7 @@ class KubernetesLease:
     def held(self, holder: str) -> Iterator[None]:
         try:
             lease = self._acquire(holder)
-        except (KeyboardInterrupt, SystemExit):
+        except (Unreachable, KeyboardInterrupt, SystemExit):
             self._release(holder)  # it may be ours without our knowing
             raise
         stop = threading.Event()
@@ -91,9 +95,13 @@ class KubernetesLease:
             yield
         finally:
             stop.set()
-            if renewer.ident is not None:
-                renewer.join()
-            self._release(holder)
+            try:
+                if renewer.ident is not None:
+                    renewer.join()
+                self._release(holder)
+            except (KeyboardInterrupt, SystemExit):
+                self._release(holder)
+                raise
 
     def locked_by(self) -> Holder | None:
         spec = (self._read() or {}).get("spec") or {}
@@ -108,7 +116,8 @@ class KubernetesLease:
         """Take the lease when it is free, or when its holder has not renewed it for too long.
 
         Nobody can say at first sight whether a holder is alive, so his next renewal is waited
-        for, whatever the timeout; with it the timeout counts.
+        for, whatever the timeout; with it the timeout counts. So it does for a lease that says
+        of itself that it is for longer than ours.
         """
         started = seen_at = self._clock()
         seen: tuple[Any, ...] | None = None
@@ -128,7 +137,8 @@ class KubernetesLease:
                 if taken := self._take(lease, holder):
                     return taken
                 continue
-            if is_alive and now - started >= self._timeout:
+            patience = self._timeout if is_alive else max(self._timeout, self._duration)
+            if now - started >= patience:
                 raise Locked(
                     f"{self._place} is locked by {other} since {spec.get('acquireTime')}",
                     hint="wait until it is done, or give --lock-timeout",
@@ -157,15 +167,19 @@ class KubernetesLease:
         sent_at = self._clock()
         answer = self._write(lease, spec)
         if answer.is_ok:
-            self._taken_by, self._renewed_at = None, sent_at
+            self._hold_since(sent_at)
             return answer.document
-        if answer.status != 409:
+        is_removed = answer.status == 404 and lease is not None
+        if answer.status != 409 and not is_removed:
             raise refusal(answer, f"lock {self._place}")
         current = self._read()  # 409 also answers a request that was sent twice
         if current and current["spec"].get("holderIdentity") == holder:
-            self._taken_by, self._renewed_at = None, sent_at
+            self._hold_since(sent_at)
             return current
         return None
+
+    def _hold_since(self, moment: float) -> None:
+        self._renewed_at, self._taken_by, self._is_given_back = moment, None, False
 
     def _write(
         self, lease: Mapping[str, Any] | None, spec: Mapping[str, Any], *, attempts: int = 3
@@ -211,12 +225,18 @@ class KubernetesLease:
         return self._taken_by is not None
 
     def _release(self, holder: str) -> None:
-        """Give it up; where that fails it expires by itself."""
+        """Give it up; where that fails it expires by itself.
+
+        So it does where a request was sent that has no answer: it may be late.
+        """
+        self._is_given_back = True
+        self._renewed_at = self._taken_by = None
+        if self._connection.has_under_way(self.check):
+            return
         with suppress(BundlerError):
             lease = self._read()
             if lease and lease["spec"].get("holderIdentity") == holder:
                 self._write(lease, {**lease["spec"], "holderIdentity": ""})
-        self._renewed_at = self._taken_by = None
 
 
 class _Renewer(threading.Thread):

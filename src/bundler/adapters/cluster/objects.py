@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 from bundler.adapters.cluster.applying import KubernetesApplier
-from bundler.adapters.cluster.connection import CONNECTIONS, Answer, KubernetesConnection
+from bundler.adapters.cluster.connection import Answer, KubernetesConnection
 from bundler.adapters.cluster.discovery import Discovery, Resource
 from bundler.adapters.cluster.errors import refusal
+from bundler.adapters.cluster.pools import CONNECTIONS
 from bundler.errors import NotReady, OwnershipRefused, Refused
 from bundler.model.claim import NO_CLAIM, Claim
 from bundler.model.objects import KubernetesObject, ObjectRef, owner_of, split_api_version
 from bundler.model.scaling import AUTOSCALER, scaled_by
+from bundler.parallel import threads
 
 PAGE = 500
 _FEW = 3
@@ -57,8 +58,8 @@ class KubernetesObjects:
                 jobs.append(lambda r=resource, n=namespace, w=refs: self._listed(r, n, w))  # type: ignore[misc]
             else:
                 jobs += [lambda r=resource, w=ref: self._got(r, w) for ref in refs]  # type: ignore[misc]
-        with ThreadPoolExecutor(CONNECTIONS) as threads:
-            parts = list(threads.map(lambda job: job(), jobs))
+        with threads(CONNECTIONS) as pool:
+            parts = list(pool.map(lambda job: job(), jobs))
         return {ref: obj for part in parts for ref, obj in part.items()}
 
     def _resource(self, ref: ObjectRef, api_version: str) -> Resource | None:

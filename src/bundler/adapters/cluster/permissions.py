@@ -8,12 +8,13 @@ them is asked for one by one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from bundler.adapters.cluster.connection import CONNECTIONS, KubernetesConnection
+from bundler.adapters.cluster.connection import KubernetesConnection
 from bundler.adapters.cluster.discovery import Discovery, Resource
 from bundler.adapters.cluster.errors import refusal
+from bundler.adapters.cluster.pools import CONNECTIONS
+from bundler.parallel import threads
 from bundler.ports import Need
 
 _GROUP = "authorization.k8s.io/v1"
@@ -47,8 +48,8 @@ class KubernetesPermissions:
         known = {need: resource for need, resource in served.items() if resource}
         places = {need: _namespace(need, resource) for need, resource in known.items()}
         namespaces = sorted(set(places.values()) - {""})
-        with ThreadPoolExecutor(CONNECTIONS) as threads:
-            rules = dict(zip(namespaces, threads.map(self._rules, namespaces), strict=True))
+        with threads(CONNECTIONS) as pool:
+            rules = dict(zip(namespaces, pool.map(self._rules, namespaces), strict=True))
             refused, open_ = [], []
             for need, resource in known.items():
                 found = rules.get(places[need])
@@ -59,7 +60,7 @@ class KubernetesPermissions:
             if len(open_) > 1 and self._is_allowed({"verb": _ALL, "group": _ALL, "resource": _ALL}):
                 open_ = []
             asked = [_attributes(need, known[need], places[need]) for need in open_]
-            answers = list(threads.map(self._is_allowed, asked))
+            answers = list(pool.map(self._is_allowed, asked))
         refused += [need for need, yes in zip(open_, answers, strict=True) if not yes]
         return tuple(sorted(refused))
 

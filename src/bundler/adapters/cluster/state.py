@@ -9,6 +9,7 @@ Revisions are `….v<number>`. Labels tell all this, and find every project's st
 from __future__ import annotations
 
 import json
+import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -32,6 +33,7 @@ from bundler.model.revision import Revision, TargetState
 
 TARGET = "release-bundler/target"
 STATE = "release-bundler/state"
+WRITER = "release-bundler/writer"
 _INVENTORY, _CHUNK, _REVISION = "inventory", "inventory-chunk", "revision"
 _CHUNK_OBJECTS = 1000
 """An object takes 750 bytes at most; a ConfigMap may hold 1 MiB."""
@@ -84,6 +86,8 @@ class KubernetesState:
         self._place = place
         self._namespace = namespace
         self._before_write = before_write
+        self._writer = secrets.token_hex(8)
+        """Tells what we wrote from what another run has written in the same words."""
         self._read: dict[str, KubernetesObject] | None = None
         """The ConfigMaps as they were read or written last, by name."""
 
@@ -189,6 +193,7 @@ class KubernetesState:
             "name": name,
             "namespace": self._namespace,
             "labels": {**self._place.labels, STATE: kind},
+            "annotations": {WRITER: self._writer},
         }
         if known is not None:
             metadata["resourceVersion"] = known["metadata"]["resourceVersion"]
@@ -208,16 +213,38 @@ class KubernetesState:
     def _written(self, name: str, content: Mapping[str, str]) -> Answer:
         """What stands there now, if it is what we wrote: a request may have been sent twice."""
         answer = self._connection.request("GET", _CONFIG_MAP.path(self._namespace, name))
-        if answer.status == 404 or (answer.is_ok and answer.document.get("data") != content):
-            raise Locked(
-                f"ConfigMap/{self._namespace}/{name} was written by somebody else meanwhile",
-                hint="apply again when the other is done",
-            )
+        if answer.status == 404 or (answer.is_ok and not self._is_ours(answer.document, content)):
+            raise self._lost(name)
         return answer
 
+    def _is_ours(self, config_map: KubernetesObject, content: Mapping[str, str]) -> bool:
+        annotations = config_map["metadata"].get("annotations") or {}
+        return annotations.get(WRITER) == self._writer and config_map.get("data") == content
+
+    def _lost(self, name: str) -> Locked:
+        return Locked(
+            f"ConfigMap/{self._namespace}/{name} was written by somebody else meanwhile",
+            hint="apply again when the other is done",
+        )
+
     def _delete(self, name: str) -> None:
-        path = _CONFIG_MAP.path(self._namespace, name)
-        answer = self._connection.request("DELETE", path, before=self._before_write)
+        """Delete what we have read. Raises Locked where it is no longer that."""
+        known = self._known().get(name)
+        if known is None:
+            return
+        version = known["metadata"]["resourceVersion"]
+        answer = self._connection.request(
+            "DELETE",
+            _CONFIG_MAP.path(self._namespace, name),
+            body={
+                "apiVersion": "v1",
+                "kind": "DeleteOptions",
+                "preconditions": {"resourceVersion": version},
+            },
+            before=self._before_write,
+        )
+        if answer.status == 409:
+            raise self._lost(name)
         if not answer.is_ok and answer.status != 404:
             raise refusal(answer, f"ConfigMap/{self._namespace}/{name}")
         self._known().pop(name, None)
@@ -246,7 +273,7 @@ def _config_maps(
 ) -> list[KubernetesObject]:
     """All pages are of one moment, so what they hold fits together."""
     selector = ",".join([*(f"{key}={value}" for key, value in labels.items()), STATE])
-    found: list[KubernetesObject] = []
+    found: dict[tuple[str, str], KubernetesObject] = {}
     for answer in pages(connection, _CONFIG_MAP.path(namespace), {"labelSelector": selector}):
         if answer.status == 403 and not namespace:
             raise PermissionRefused(
@@ -254,8 +281,9 @@ def _config_maps(
             )
         if not answer.is_ok:
             raise refusal(answer, f"the state in namespace {namespace}")
-        found += items(answer, _CONFIG_MAP)
-    return found
+        for each in items(answer, _CONFIG_MAP):  # a list that begins anew has some twice
+            found[each["metadata"]["namespace"], each["metadata"]["name"]] = each
+    return list(found.values())
 
 
 def _state(config_maps: Iterable[KubernetesObject]) -> TargetState:
