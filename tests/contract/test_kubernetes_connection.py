@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import ssl
+import subprocess
 import sys
 import threading
 from collections.abc import Mapping
@@ -102,6 +104,42 @@ def test_a_static_token_is_sent(control_plane: ControlPlane, tmp_path: Path) -> 
     path = kubeconfig(tmp_path, control_plane, {"token": control_plane.token})
     with connect(kubeconfig=path) as connection:
         assert user_of(connection) == "admin"
+
+
+def test_the_authority_is_a_file_beside_the_kubeconfig_or_stands_in_it(
+    control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.crt").write_bytes(control_plane.ca.read_bytes())
+    encoded = base64.b64encode(control_plane.ca.read_bytes()).decode()
+    for authority in (
+        {"certificate-authority": "ca.crt"},
+        {"certificate-authority-data": encoded},
+        {"certificate-authority": "missing.crt", "certificate-authority-data": encoded},
+    ):
+        path = kubeconfig(tmp_path, control_plane, {"token": control_plane.token})
+        document = json.loads(path.read_text())
+        document["clusters"][0]["cluster"] = {"server": control_plane.server, **authority}
+        path.write_text(json.dumps(document))
+        with connect(kubeconfig=path) as connection:
+            assert user_of(connection) == "admin", authority
+    document["clusters"][0]["cluster"] = {
+        "server": control_plane.server,
+        "certificate-authority": "missing.crt",
+    }
+    path.write_text(json.dumps(document))
+    with pytest.raises(NoConnection, match=r"missing\.crt"):
+        connect(kubeconfig=path)
+
+
+def test_a_token_is_read_without_the_client_library(
+    control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    path = kubeconfig(tmp_path, control_plane, {"token": control_plane.token})
+    code = (
+        "import sys; from bundler.adapters.cluster.connection import connect; "
+        f"connect(kubeconfig={str(path)!r}); sys.exit('kubernetes' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_token_file_is_sent_without_its_line_end(

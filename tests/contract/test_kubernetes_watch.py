@@ -126,7 +126,8 @@ def test_no_thread_stays_when_the_caller_stops_early(
     observations = watcher_of(target_in(connection, namespace)).watch([ref], 60)
     assert next(observations) == Observation(ref, None)
     assert watch_threads() == ["watch configmaps"]
-    assert next(observations) is None  # now the caller wants to know why
+    while len(watch_threads()) == 1:  # for as long as it may go well
+        assert next(observations) is None
     assert len(watch_threads()) == 4
     observations.close()  # type: ignore[attr-defined]
     assert watch_threads() == []

@@ -253,6 +253,10 @@ class FakeCluster:
             yield None
             self.seconds += 1.0
 
+    def around(self, refs: Collection[ObjectRef]) -> Iterator[Observation]:
+        for ref in sorted(refs):
+            yield from (each for each in observed(ref, self.objects.get(ref)) if each.ref != ref)
+
     def last_lines(
         self, pod: ObjectRef, container: str, count: int, *, previous: bool
     ) -> Sequence[str]:

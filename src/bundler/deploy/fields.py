@@ -12,7 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from bundler.model.objects import FIELD_MANAGER, KubernetesObject
+from bundler.model.objects import (
+    BUILT_IN_GROUPS,
+    FIELD_MANAGER,
+    KubernetesObject,
+    split_api_version,
+)
 
 _SUFFIXES = {
     "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1),
@@ -21,6 +26,20 @@ _SUFFIXES = {
     "Gi": Decimal(2**30), "Ti": Decimal(2**40), "Pi": Decimal(2**50), "Ei": Decimal(2**60),
 }  # fmt: skip
 _OF_QUANTITIES = frozenset({("limits",), ("requests",), ("hard",), ("capacity",)})
+_DEFAULTS: Mapping[tuple[str, str], Any] = {
+    ("fieldRef", "apiVersion"): "v1",
+    ("ports", "protocol"): "TCP",
+    ("resourceFieldRef", "divisor"): "0",
+    ("roleRef", "apiGroup"): "rbac.authorization.k8s.io",
+    ("rules", "scope"): "*",
+    ("serviceAccountToken", "expirationSeconds"): 3600,
+    ("spec", "volumeMode"): "Filesystem",
+    ("subjects", "apiGroup"): "rbac.authorization.k8s.io",
+    ("volumeClaimTemplates", "apiVersion"): "v1",
+    ("volumeClaimTemplates", "kind"): "PersistentVolumeClaim",
+    ("volumeClaimTemplates", "status"): {"phase": "Pending"},
+}
+"""(parent, field) → what a server adds within values of its own kinds that are owned as a whole."""
 
 
 def owned_fields(obj: KubernetesObject) -> Mapping[str, Any] | None:
@@ -41,7 +60,8 @@ def is_unchanged(desired: KubernetesObject, live: KubernetesObject) -> bool:
     metadata = {k: v for k, v in desired["metadata"].items() if k not in ("name", "namespace")}
     wanted = {k: v for k, v in desired.items() if k not in ("apiVersion", "kind")}
     fields = {key: children for key, children in owned.items() if key != "apiVersion"}
-    return _is_same(fields, wanted | {"metadata": metadata}, live, ())
+    group, _ = split_api_version(desired["apiVersion"])
+    return _is_same(fields, wanted | {"metadata": metadata}, live, (group,))
 
 
 def is_same_outcome(result: KubernetesObject, live: KubernetesObject) -> bool:
@@ -58,9 +78,12 @@ def lasting(obj: KubernetesObject) -> Mapping[str, Any]:
 
 
 def _is_same(owned: Mapping[str, Any], desired: Any, live: Any, path: tuple[str, ...]) -> bool:
+    """`path` is the API group, and the fields that lead here."""
     children = {key: value for key, value in owned.items() if key != "."}
     if not children:
-        return is_same_value(desired, live, path)
+        return is_same_value(desired, live, path) or (
+            path[0] in BUILT_IN_GROUPS and _is_completed(desired, live, path[-1])
+        )
     if isinstance(desired, Mapping) and isinstance(live, Mapping):
         return children.keys() == {f"f:{name}" for name in desired} and all(
             name in live and _is_same(children[f"f:{name}"], value, live[name], (*path, name))
@@ -115,6 +138,23 @@ def find_item(element: str, items: Sequence[Any]) -> int | None:
     ]
     found = exact or loose
     return found[0] if len(found) == 1 else None
+
+
+def _is_completed(desired: Any, live: Any, parent: str) -> bool:
+    """Whether a value is the wanted one and defaults, of the fields of `parent` and below."""
+    if isinstance(desired, Mapping) and isinstance(live, Mapping):
+        return desired.keys() <= live.keys() and all(
+            _is_completed(desired[key], value, key)
+            if key in desired
+            else _DEFAULTS.get((parent, key)) == value
+            for key, value in live.items()
+        )
+    if isinstance(desired, list) and isinstance(live, list):
+        return len(desired) == len(live) and all(
+            _is_completed(wanted, there, parent)
+            for wanted, there in zip(desired, live, strict=True)
+        )
+    return type(desired) is type(live) and bool(desired == live)
 
 
 def is_same_value(desired: Any, live: Any, path: tuple[str, ...]) -> bool:

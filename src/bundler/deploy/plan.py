@@ -89,20 +89,31 @@ def make_plan(
 ) -> Plan:
     """Raises OwnershipRefused, PermissionRefused or Refused with all findings, and Unreachable."""
     old = [ref for ref in stale(recorded, wanted.objects) if ref != wanted.state_place]
-    warnings = permissions.check(wanted, old, to, policy)
-    versions = {ref: str(obj["apiVersion"]) for ref, obj in wanted.objects.items()}
-    live = to.live(versions | dict.fromkeys(old, ""))
+    live = _live(wanted, old, to, policy)
     scaled = autoscaled(wanted.objects, live, old, to)
     guesses = [
         _guess(ref, obj, live.get(ref), recorded, policy, is_scaled=ref in scaled)
         for ref, obj in wanted.objects.items()
     ]
+    is_busy = bool(old) or any(change.action != "unchanged" for change in guesses)
+    warnings = permissions.check(wanted, old, to, policy) if is_busy else ()
     foreign = [finding for change in guesses if (finding := _foreign(change, wanted.owner))]
     changes, refused = _asked(guesses, wanted, live, to, policy)
     gone = deletions(old, live, wanted.objects, recorded, wanted.owner, policy)
     _raise_all([*foreign, *refused, *guards(gone, wanted.objects, policy)])
     waves = tuple(_waves(changes, gone))
     return Plan(wanted.environment, wanted.target, waves, warnings=warnings)
+
+
+def _live(
+    wanted: Wanted, old: Sequence[ObjectRef], to: PlanTarget, policy: Policy
+) -> Mapping[ObjectRef, KubernetesObject]:
+    versions = {ref: str(obj["apiVersion"]) for ref, obj in wanted.objects.items()}
+    try:
+        return to.live(versions | dict.fromkeys(old, ""))
+    except PermissionRefused:
+        permissions.check(wanted, old, to, policy)  # it may be one of many
+        raise
 
 
 # --- one object ---------------------------------------------------------------------------------

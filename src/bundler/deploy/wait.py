@@ -122,6 +122,8 @@ def wait(
         close = getattr(stream, "close", None)
         if close is not None:
             close()
+    for observation in watcher.around(refs):  # it may have ended before any of it was watched
+        view.see(observation)
     raise _not_ready(view, watcher, voice, limits, is_over=monotonic() >= deadline)
 
 

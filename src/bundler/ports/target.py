@@ -109,10 +109,15 @@ class ObjectWatcher(LogReader, Protocol):
     def watch(self, refs: Collection[ObjectRef], seconds: float) -> Iterator[Observation | None]:
         """What the target says of these objects: as they are now, then every change.
 
-        Pods, ReplicaSets and warning Events of the same namespaces are observed too. None comes
-        about once a second, so that the caller can look at its clock. Ends after `seconds`.
-        One watch a kind and namespace; broken watches are resumed. Raises Unreachable.
+        Pods, ReplicaSets and warning Events of the same namespaces are observed too, where it
+        takes more than a few seconds. None comes about once a second, so that the caller can look
+        at its clock. Ends after `seconds`. One watch a kind and namespace; broken watches are
+        resumed. Raises Unreachable.
         """
+        ...
+
+    def around(self, refs: Collection[ObjectRef]) -> Iterator[Observation]:
+        """These Pods, ReplicaSets and Events as they are now, as far as they can be had."""
         ...
 
 

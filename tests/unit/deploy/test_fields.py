@@ -164,3 +164,26 @@ def test_a_dry_run_that_changes_a_value_or_the_ownership_is_a_change() -> None:
     assert not is_same_outcome(changed(lambda o: o["spec"].update(replicas=5), later), live)
     dropped = TAMPERED["a field that is no longer ours"]
     assert not is_same_outcome(changed(dropped, later), live)
+
+
+POLICY: Object = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": {"name": "cart", "labels": {"app": "cart"}},
+    "spec": {"podSelector": {}, "ingress": [{"ports": [{"port": 8080}]}]},
+}
+
+
+def with_protocol(name: str) -> Callable[[Object], Any]:
+    return lambda o: o["spec"]["ingress"][0]["ports"][0].update(protocol=name)
+
+
+def test_a_default_within_a_list_that_is_owned_as_a_whole_is_no_change() -> None:
+    assert is_unchanged(POLICY, changed(with_protocol("TCP"), applied(POLICY)))
+    assert not is_unchanged(POLICY, changed(with_protocol("UDP"), applied(POLICY)))
+    assert not is_unchanged(changed(with_protocol("TCP"), POLICY), applied(POLICY))
+
+
+def test_what_is_a_default_of_custom_kinds_nobody_knows() -> None:
+    custom = {**POLICY, "apiVersion": "cilium.io/v2"}
+    assert not is_unchanged(custom, changed(with_protocol("TCP"), applied(custom)))

@@ -203,10 +203,10 @@ def test_a_job_of_nobodys_is_not_deleted_without_being_named(cluster: FakeCluste
 
 def test_who_may_make_anew_needs_the_permission_to_delete(cluster: FakeCluster) -> None:
     cluster.denied = {("delete", "Deployment")}
-    bundle = release("v1", [namespace(), deployment("web")])
-    assert apply(cluster, bundle).status == "succeeded"
+    assert apply(cluster, release("v1", [namespace(), deployment("web")])).status == "succeeded"
     policy = Policy(recreate=frozenset({"Deployment/web"}))
-    result = apply(cluster, bundle, policy=policy)
+    changed = release("v2", [namespace(), deployment("web", replicas=5)])
+    result = apply(cluster, changed, policy=policy)
     assert result.error is not None
     assert "delete Deployment.apps in namespace shop" in result.error.message
 

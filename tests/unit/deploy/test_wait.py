@@ -33,6 +33,10 @@ class Script:
         self.before: dict[ObjectRef, str] = {}
         self.log: list[str] = []
         self.asked: list[tuple[str, str, int, bool]] = []
+        self.around_at_last: list[KubernetesObject] = []
+
+    def around(self, _: Collection[ObjectRef]) -> Iterator[Observation]:
+        yield from (Observation(ObjectRef.of(each), each) for each in self.around_at_last)
 
     def watch(self, _: Collection[ObjectRef], seconds: float) -> Iterator[Observation | None]:
         end = self.now + seconds
@@ -352,6 +356,13 @@ def test_pods_that_are_refused_are_told_by_who_makes_them() -> None:
     error = script.fails(CART)
     assert "ReplicaSet/shop/cart-2: FailedCreate: exceeded quota: compute" in error.message
     assert 10 <= script.now <= 12
+
+
+def test_what_stands_around_is_looked_at_when_waiting_ends_before_it_was_watched() -> None:
+    script = Script([cart(ROLLING)])
+    script.around_at_last = [refused_set("2")]
+    error = script.fails(CART, limits=Limits(timeout=2))
+    assert "ReplicaSet/shop/cart-2: FailedCreate: exceeded quota: compute" in error.message
 
 
 def test_a_former_replica_set_s_refusal_is_none_of_the_new_one() -> None:

@@ -4,10 +4,14 @@ The loader is asked again from scratch where a cluster no longer accepts what it
 leaves undone is done here: kubectl's choice of the current context, `as` and its like, and errors
 of exec plugins, which it only logs. Its own messages can quote a whole user entry, so only those
 that are known not to are passed on.
+
+It is not asked where there is nothing to it but a token: to import it takes longer than to read
+the file and all that a target holds.
 """
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 import re
@@ -16,16 +20,29 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass
+from urllib.request import getproxies, proxy_bypass
+
+import yaml
 
 from bundler.errors import NoConnection
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _REFRESH_SECONDS = 10.0
 """The loader's refresh runs an exec plugin for every token with less than five minutes left."""
+_PLAIN = frozenset(
+    {
+        "server",
+        "certificate-authority",
+        "certificate-authority-data",
+        "insecure-skip-tls-verify",
+        "tls-server-name",
+    }
+)
+"""What a cluster's entry may say that is read without the loader."""
 _SPEAKABLE = re.compile(r"exec: |\[Errno \d+\] |File does not exist: ")
 
 
@@ -40,6 +57,8 @@ class Endpoint:
     is_verified: bool
     tls_server_name: str | None
     proxy: str | None
+    ca_data: str | None = None
+    """The authorities themselves, where no file has them."""
 
     @property
     def server(self) -> str:
@@ -49,8 +68,8 @@ class Endpoint:
 
 
 class Loaded(NamedTuple):
-    configuration: Any
-    """A `kubernetes.client.Configuration`."""
+    token: Callable[[], str | None]
+    """The Authorization header, fresh."""
     endpoint: Endpoint
     impersonation: tuple[tuple[str, str], ...] = ()
 
@@ -66,7 +85,7 @@ class Credentials:
     def _set(self, loaded: Loaded) -> None:
         self._loaded = loaded
         self._generation = getattr(self, "_generation", 0) + 1
-        self._token = _token(loaded.configuration)
+        self._token = loaded.token()
         self._checked = time.monotonic()
 
     def current(self) -> tuple[int, Endpoint, Mapping[str, str], tuple[tuple[str, str], ...]]:
@@ -74,7 +93,7 @@ class Credentials:
         with self._lock:
             if time.monotonic() - self._checked > _REFRESH_SECONDS:
                 with _logged(), suppress(Exception):  # the server says whether the old one does
-                    self._token = _token(self._loaded.configuration) or self._token
+                    self._token = self._loaded.token() or self._token
                 self._checked = time.monotonic()
             authorization = {"Authorization": self._token} if self._token else {}
             return (
@@ -131,11 +150,14 @@ def _logged() -> Iterator[list[str]]:
 
 def load_kubeconfig(kubeconfig: str | None, context: str | None) -> Loaded:
     """Files named by us, by $KUBECONFIG or by custom, merged. Raises NoConnection."""
-    # 0.3 s, so only when a cluster is really wanted
+    paths = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    return _plain(paths, context) or _load_by_library(paths, context)
+
+
+def _load_by_library(paths: str, context: str | None) -> Loaded:
     from kubernetes.client import Configuration
     from kubernetes.config import ConfigException, kube_config
 
-    paths = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
     try:
         files = kube_config.KubeConfigMerger(paths).config_files  # type: ignore[no-untyped-call]
         chosen = _Chosen.of(files, paths, context)
@@ -154,7 +176,43 @@ def load_kubeconfig(kubeconfig: str | None, context: str | None) -> Loaded:
         raise _unusable(paths, "") from error
     proxy = chosen.cluster.get("proxy-url")
     endpoint = _endpoint(configuration, str(proxy) if proxy else None)
-    return Loaded(configuration, endpoint, impersonation)
+    return Loaded(partial(_token, configuration), endpoint, impersonation)
+
+
+def _plain(path: str, context: str | None) -> Loaded | None:
+    """Of one file whose user has a token and nothing else; None where there is more to it.
+
+    Nothing is told of what is wrong here: the loader meets it again.
+    """
+    if os.pathsep in path or getproxies():
+        return None
+    with suppress(Exception):
+        file = Path(path).expanduser()
+        document = yaml.load(file.read_bytes(), yaml.CSafeLoader)
+        chosen = _Chosen.of({path: document}, path, context)
+        cluster, token = chosen.cluster, chosen.user.get("token")
+        is_plain = chosen.user.keys() == {"token"} and cluster.keys() <= _PLAIN
+        if is_plain and isinstance(token, str) and token.strip():
+            header = _header(f"Bearer {token.strip()}", "the token")
+            return Loaded(lambda: header, _plain_endpoint(cluster, file.absolute().parent))
+    return None
+
+
+def _plain_endpoint(cluster: Mapping[str, Any], folder: Path) -> Endpoint:
+    data, name = (cluster.get(f"certificate-authority{end}") for end in ("-data", ""))
+    file = folder / name if name and not data else None
+    if file:
+        file.stat()  # it raises where there is none
+    return Endpoint(
+        host=cluster["server"].rstrip("/"),
+        ca_file=str(file) if file else None,
+        cert_file=None,
+        key_file=None,
+        is_verified=not cluster.get("insecure-skip-tls-verify"),
+        tls_server_name=cluster.get("tls-server-name"),
+        proxy=None,
+        ca_data=base64.b64decode(data).decode() if data else None,
+    )
 
 
 def _check_exec_plugin(chosen: _Chosen, configuration: Any, messages: list[str]) -> None:
@@ -281,4 +339,4 @@ def load_in_cluster(folder: Path) -> Loaded:
             f"no service account of a pod in {folder}: {str(error).rstrip('.')}",
             hint="outside of a cluster, name a context",
         ) from error
-    return Loaded(configuration, _endpoint(configuration, None))
+    return Loaded(partial(_token, configuration), _endpoint(configuration, None))

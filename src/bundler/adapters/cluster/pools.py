@@ -78,6 +78,7 @@ def _unchecked_pool(endpoint: Endpoint, size: int) -> urllib3.PoolManager:
         options |= {
             "cert_reqs": ssl.CERT_REQUIRED if endpoint.is_verified else ssl.CERT_NONE,
             "ca_certs": endpoint.ca_file,
+            "ca_cert_data": endpoint.ca_data,
             "cert_file": endpoint.cert_file,
             "key_file": endpoint.key_file,
         }

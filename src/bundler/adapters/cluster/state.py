@@ -121,6 +121,8 @@ class KubernetesState:
     # --- writing --------------------------------------------------------------------------------
 
     def prepare(self) -> None:
+        if self._read:  # where our ConfigMaps are there is a namespace
+            return
         path = path_of("api", "v1", "namespaces", self._namespace)
         answer = self._connection.request("GET", path)
         # Whoever may work in a namespace need not be allowed to look at it.

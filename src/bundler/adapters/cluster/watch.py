@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from bundler.adapters.cluster.connection import (
@@ -28,6 +30,11 @@ _GIVE_UP_SECONDS = 60.0
 """How long a server may be away before that is an error."""
 _BESIDES = (("", "Pod", ""), ("apps", "ReplicaSet", ""), ("", "Event", "type=Warning"))
 """What tells why a workload is not ready."""
+_CALM_SECONDS, _LATEST_SECONDS = 2.0, 6.0
+"""When that is looked at: where nothing was seen to change for so long, or it takes this long.
+
+Most of what a rollout changes are pods and ReplicaSets; one that goes well needs no word of them.
+"""
 _POLL_SECONDS = 2.0
 _MAX_PAUSE = 10.0
 _JOIN_SECONDS = 5.0
@@ -88,6 +95,15 @@ class KubernetesWatcher:
         finally:
             _end([*first, *later])
 
+    def around(self, refs: Collection[ObjectRef]) -> Iterator[Observation]:
+        _, besides, _ = self._subjects(refs)
+        for subject in besides:
+            path = subject.resource.path(subject.namespace)
+            with suppress(BundlerError):
+                for answer in pages(self._connection, path, subject.query):
+                    for obj in items(answer, subject.resource) if answer.is_ok else ():
+                        yield Observation(ObjectRef.of(obj), obj)
+
     def last_lines(
         self, pod: ObjectRef, container: str, count: int, *, previous: bool
     ) -> Sequence[str]:
@@ -129,8 +145,12 @@ def _until(
 ) -> Iterator[Observation | None]:
     """What is found; `later` start when all else was seen once and the caller still goes on."""
     tick = time.monotonic() + _TICK
-    to_list = len(first)
+    to_list, listed_at, heard_at = len(first), math.inf, 0.0
     while (now := time.monotonic()) < end:
+        if now - listed_at >= _LATEST_SECONDS or now - max(listed_at, heard_at) >= _CALM_SECONDS:
+            listed_at = math.inf
+            for watch in later:
+                watch.start()
         if now >= tick:
             tick = now + _TICK
             yield None
@@ -142,12 +162,12 @@ def _until(
         if isinstance(observation, BundlerError):
             raise observation
         if observation is not None:
+            heard_at = now
             yield observation
             continue
         to_list -= 1
         if to_list == 0:
-            for watch in later:
-                watch.start()
+            listed_at = now
 
 
 def _end(watches: list[_Watch]) -> None:
