@@ -200,10 +200,11 @@ def test_events_go_to_a_file_and_to_webhooks_whose_addresses_stay_secret(
             HOOK=f"{server.url}/services/{CANARY}", TOKEN=f"Bearer {CANARY}",
             BUNDLER_WEBHOOK=f"{server.url}/one/{CANARY}",
         )  # fmt: skip
-        options = ("--events", events, "--webhooks", hooks)
+        options = ("--events", events, "--webhooks", hooks, "--metrics", tmp_path / "metrics")
         result = told.started(releases("v1.0.0"), *options).end()
         assert result.exit_code == 0, result.stderr
         again = told.started(releases("v1.0.0"), *options).end()
+    assert 'outcome="unchanged"' in (tmp_path / "metrics").read_text()
     lines = [json.loads(line) for line in events.read_text().splitlines()]
     assert [each["event"] for each in lines] == ["start", "wave", "wave", "success", "unchanged"]
     assert [each["wave"] for each in lines[1:3]] == ["configuration", "workloads"]

@@ -67,6 +67,7 @@ def apply(
     allow_downgrade: options.AllowDowngrade = None,
     events: options.EventsFile = None,
     webhooks: options.WebhooksFile = None,
+    metrics: options.MetricsFile = None,
     take_over: options.TakeOver = None,
     recreate: options.Recreate = None,
     no_prune: options.NoPrune = False,
@@ -117,7 +118,7 @@ def apply(
         limits = replace(limits, timeout=seconds)
     with (
         progress.shown() as on_progress,
-        notifications.told(events, webhooks) as on_event,
+        notifications.told(events, webhooks, metrics) as on_event,
         preparing.opened(bundle, destinations, flags, sops, lock_timeout, at_once) as ready,
     ):
         runner = wiring_targets.runner(

@@ -1,4 +1,4 @@
-"""Who is told of an apply while it goes on: a file of events, and webhooks (docs/events.md)."""
+"""Who is told of an apply: a file of events, webhooks, a file of metrics (docs/events.md)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ _SECONDS, _SECONDS_WHEN_INTERRUPTED = 10.0, 2.0
 
 
 @contextmanager
-def told(events: Path | None, webhooks: Path | None) -> Iterator[OnEvent]:
+def told(
+    events: Path | None, webhooks: Path | None, metrics: Path | None = None
+) -> Iterator[OnEvent]:
     """Tells of events inside the block. Raises UsageError before anything is done."""
     if str(events) == "-":
         raise UsageError("--events needs a file", hint="standard output is for the result")
+    figures = wiring_notifications.metrics_file(metrics) if metrics else None
     hooks = wiring_notifications.webhooks(webhooks)
     file = wiring_notifications.event_file(events) if events else None
 
     def on_event(event: Event) -> None:
         value = event.as_dict()
-        for tell in (file, hooks):
+        for tell in (file, hooks, figures):
             if tell:
                 tell(value)
 
@@ -38,5 +41,6 @@ def told(events: Path | None, webhooks: Path | None) -> Iterator[OnEvent]:
     finally:
         if hooks:
             hooks.close(seconds)
-        if file:
-            file.close()
+        for written in (file, figures):
+            if written:
+                written.close()

@@ -256,6 +256,15 @@ WebhooksFile = Annotated[
         help="Post events to the webhooks of this file, and to $BUNDLER_WEBHOOK.",
     ),
 ]
+MetricsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--metrics",
+        envvar="BUNDLER_METRICS",
+        metavar="FILE",
+        help="Write Prometheus metrics of how it ended to this file.",
+    ),
+]
 OnlyEnvironment = Annotated[str | None, typer.Option("--env", help="Only this environment.")]
 Environment = Annotated[str, typer.Option("--env", envvar="BUNDLER_ENV", help="The environment.")]
 Target = Annotated[

@@ -59,6 +59,7 @@ def rollback(
     reason: Annotated[str | None, typer.Option("--reason", help="Why, for the record.")] = None,
     events: options.EventsFile = None,
     webhooks: options.WebhooksFile = None,
+    metrics: options.MetricsFile = None,
     sops: options.Sops = None,
     deploy_registry: Annotated[
         str | None,
@@ -103,7 +104,7 @@ def rollback(
         limits = replace(limits, timeout=seconds)
     with (
         progress.shown() as on_progress,
-        notifications.told(events, webhooks) as on_event,
+        notifications.told(events, webhooks, metrics) as on_event,
         preparing.opened(
             bundle, destinations, replace(flags, state_namespace=kept_in), sops, lock_timeout
         ) as ready,

@@ -54,6 +54,7 @@ def uninstall(
     reason: Annotated[str | None, typer.Option("--reason", help="Why, for the record.")] = None,
     events: options.EventsFile = None,
     webhooks: options.WebhooksFile = None,
+    metrics: options.MetricsFile = None,
     _: options.OutputFormat = output.Format.text,
 ) -> None:
     """Delete everything that is recorded as ours in an environment's targets, last things first.
@@ -82,7 +83,7 @@ def uninstall(
             return given
         return str(typer.prompt(f"Type {environment} to delete this", err=True)) == environment
 
-    with progress.shown() as on_progress, notifications.told(events, webhooks) as on_event:
+    with progress.shown() as on_progress, notifications.told(events, webhooks, metrics) as on_event:
         runner = wiring_targets.runner(consent.again, on_progress, Limits(), reason, policy)
         runner = replace(runner, on_event=on_event)
         results = _uninstall_all(

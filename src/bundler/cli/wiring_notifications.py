@@ -11,6 +11,7 @@ from bundler.cli import output, wiring
 
 if TYPE_CHECKING:
     from bundler.adapters.event_file import EventFile
+    from bundler.adapters.metrics_file import MetricsFile
     from bundler.adapters.webhooks import Webhooks
 
 
@@ -18,6 +19,12 @@ def event_file(path: Path) -> EventFile:
     from bundler.adapters.event_file import EventFile
 
     return EventFile(path, _warn)
+
+
+def metrics_file(path: Path) -> MetricsFile:
+    from bundler.adapters.metrics_file import MetricsFile
+
+    return MetricsFile(path, _warn)
 
 
 def webhooks(path: Path | None) -> Webhooks | None:
