@@ -112,7 +112,7 @@ class ObjectWatcher(LogReader, Protocol):
         Pods, ReplicaSets and warning Events of the same namespaces are observed too, where it
         takes more than a few seconds. None comes about once a second, so that the caller can look
         at its clock. Ends after `seconds`. One watch a kind and namespace; broken watches are
-        resumed. Raises Unreachable.
+        resumed. Raises Unreachable, and Locked where the lock was lost that is held meanwhile.
         """
         ...
 

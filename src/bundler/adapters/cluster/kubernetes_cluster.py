@@ -26,8 +26,8 @@ class KubernetesCluster:
     Namespaced objects that name no namespace belong to `namespace`. The state and the lock lie
     there too, or in `state_namespace`. `lock_timeout` is how long a lock that somebody holds is
     waited for once he shows that he lives; `tell` takes remarks for whoever applies. Everything
-    that changes the cluster raises Locked once the lock was lost. `expected` is the UID that the
-    cluster was named by, and has to have; `known` is what other targets over the same
+    that changes the cluster, and waiting, raises Locked once the lock was lost. `expected` is the
+    UID that the cluster was named by, and has to have; `known` is what other targets over the same
     connection have asked.
     """
 
@@ -66,7 +66,7 @@ class KubernetesCluster:
         self._objects = KubernetesObjects(
             connection, self._discovery, namespace=namespace, before_write=self._lease.check
         )
-        self._watcher = KubernetesWatcher(connection, self._discovery)
+        self._watcher = KubernetesWatcher(connection, self._discovery, self._lease.check)
 
     # --- objects --------------------------------------------------------------------------------
 

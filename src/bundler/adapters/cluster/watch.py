@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -73,11 +73,20 @@ class _Subject(NamedTuple):
 
 
 class KubernetesWatcher:
-    """Observes objects of one cluster; implements `bundler.ports.ObjectWatcher`."""
+    """Observes objects of one cluster; implements `bundler.ports.ObjectWatcher`.
 
-    def __init__(self, connection: KubernetesConnection, discovery: Discovery) -> None:
+    `check` runs ahead of each observation; what it raises ends the watch.
+    """
+
+    def __init__(
+        self,
+        connection: KubernetesConnection,
+        discovery: Discovery,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self._connection = connection
         self._discovery = discovery
+        self._check = check
 
     def watch(self, refs: Collection[ObjectRef], seconds: float) -> Iterator[Observation | None]:
         end = time.monotonic() + seconds
@@ -91,7 +100,9 @@ class KubernetesWatcher:
         try:
             for watch in first:
                 watch.start()
-            yield from _until(end, found, first, later)
+            for observation in _until(end, found, first, later):
+                self._check()
+                yield observation
         finally:
             _end([*first, *later])
 
