@@ -84,6 +84,7 @@ def to_uninstall(state: TargetState, runner: Runner, namespace: str, *, purge: b
         finished=None,
         duration_seconds=None,
         last_checked=None,
+        changes={},
         who=runner.who,
         reason=runner.reason,
         kind="uninstall",

@@ -69,6 +69,18 @@ def test_the_history_stays_and_says_so(cluster: FakeCluster) -> None:
     assert cluster.read().current is None
 
 
+def test_its_revision_counts_no_changes_of_the_release(cluster: FakeCluster) -> None:
+    def kill(method: str, _: str) -> None:
+        if method == "write_inventory":
+            raise GeneratorExit
+
+    cluster.on_call = kill
+    with pytest.raises(GeneratorExit):
+        uninstall(cluster)
+    assert (cluster.revisions[2].status, cluster.revisions[2].changes) == ("pending", {})
+    assert cluster.revisions[2].planned["deleted"] == 3
+
+
 def test_it_can_be_installed_again(cluster: FakeCluster) -> None:
     before = cluster.owned(OWNED_BY)
     uninstall(cluster)
