@@ -71,7 +71,9 @@ def uninstall(
     found = installed(flags, environment, target)
 
     consent = several.Consent(
-        (lambda _: None) if dry_run else deployments.note_removal, yes or dry_run, "Delete"
+        deployments.note_warnings if dry_run else deployments.note_removal,
+        yes or dry_run,
+        "Delete",
     )
 
     def typed(plans: Sequence[Plan]) -> bool:
