@@ -239,6 +239,24 @@ def test_a_folder_goes_back_and_is_emptied_as_a_cluster_is(tmp_path: Path) -> No
     assert machine.look("status")["current"] is None
 
 
+def test_going_back_keeps_to_the_same_bounds_as_an_apply(tmp_path: Path) -> None:
+    folder, events = tmp_path / "stage", tmp_path / "events"
+    machine = Machine(tmp_path / "empty", ("--directory", str(folder)))
+    releases = Releases(tmp_path / "registry", {"default": "shop"})
+    releases.publish("v1.0.0", config_map("settings"))
+    releases.publish("v1.1.0", config_map("settings"), config_map("more"))
+    for tag in ("v1.0.0", "v1.1.0"):
+        machine.apply(releases(tag))
+    [target] = machine.change("rollback", "--max-deletions", 0, exit_code=4)["targets"]
+    assert "--max-deletions" in target["error"]["hint"]
+    told = ("--events", events, "--metrics", tmp_path / "metrics")
+    for command in ("rollback", "uninstall"):
+        assert machine.change(command, "--dry-run", *told)["targets"][0]["status"] == "planned"
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []
+    machine.change("rollback", "--no-prune", "--keep-going", "--at-once", 2)
+    assert len(files(folder)) == 2
+
+
 def test_whose_release_goes_back_is_not_guessed(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "empty", ("--directory", str(tmp_path / "stage")))
     for project in ("bank", "shop"):

@@ -20,6 +20,7 @@ from typer.exceptions import Abort, TyperException
 
 from bundler import __version__
 from bundler.cli import output
+from bundler.cli.panels import Command
 from bundler.errors import BundlerError, Interrupted, UsageError
 
 INTERRUPTED = Interrupted.exit_code
@@ -68,7 +69,7 @@ def program(names: Iterable[str] = COMMANDS) -> typer.Typer:
         module_name = name.replace("-", "_")
         module = import_module(f"bundler.cli.{module_name}")
         function = getattr(module, module_name, None) or getattr(module, f"{module_name}_")
-        app.command(name, short_help=COMMANDS[name])(function)
+        app.command(name, cls=Command, short_help=COMMANDS[name])(function)
     return app
 
 

@@ -9,24 +9,10 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from bundler.cli import (
-    deployments,
-    notifications,
-    options,
-    output,
-    plan_files,
-    preparing,
-    progress,
-    several,
-    wiring_targets,
-)
+from bundler.cli import bringing, options, output, plan_files, preparing, several
+from bundler.cli.bringing import Manner
 from bundler.cli.connections import ConnectionFlags
-from bundler.cli.former import RecordedReleases, barriers_asked
-from bundler.cli.preparing import Ready
-from bundler.deploy import policy
-from bundler.deploy.flow import apply_to_target
-from bundler.deploy.result import Runner, TargetResult
-from bundler.deploy.targets import Act
+from bundler.cli.notifications import Listeners
 from bundler.errors import ConfirmationNeeded
 from bundler.model.bundle import VerifiedBundle
 
@@ -83,11 +69,9 @@ def apply(
     Nothing but the deploy registry and the target is needed: no source, git or kustomize. With
     a FILE.tar that bundler save wrote, not even the registry.
     """
-    if not (yes or dry_run or plan or sys.stdin.isatty()):
-        raise ConfirmationNeeded(
-            "there is no terminal to ask on",
-            hint="--yes applies without asking, --dry-run only shows",
-        )
+    options.require_consent(
+        yes or dry_run or plan is not None, "--yes applies without asking, --dry-run only shows"
+    )
     reviewed = plan_files.read(plan) if plan else None
     is_agreed = yes or reviewed is not None
     limits = options.limits(timeout, stall_timeout, patience)
@@ -96,7 +80,7 @@ def apply(
         reference, environment, target, deploy_registry, plain_http,
         is_agreed=reviewed is not None,
     )  # fmt: skip
-    wishes = preparing.policy(
+    policy = preparing.policy(
         bundle, environment, take_over=take_over, recreate=recreate, no_prune=no_prune,
         max_deletions=max_deletions, delete=delete,
     )  # fmt: skip
@@ -106,64 +90,28 @@ def apply(
         bundle = preparing.mapped(bundle, image_registry, environment)
     if reviewed:
         reviewed.check_bundle(bundle, environment, [each.target for each in destinations])
-
-    order = several.order(bundle, destinations, at_once, canary or (), keep_going)
     tag = str(bundle.release.value["tag"])
-    consent = several.Consent(
-        deployments.note_warnings if dry_run else (lambda plan: deployments.note_plan(plan, tag)),
-        is_agreed or dry_run,
-        "Apply",
+    manner = Manner(
+        flags,
+        replace(
+            policy,
+            on_failure=on_failure or policy.on_failure,
+            allow_downgrade=allow_downgrade,
+            past_migrations=past_migrations,
+        ),
+        bringing.within(limits, timeout, bundle, environment),
+        several.order(bundle, destinations, at_once, canary or (), keep_going),
+        several.consent("Apply", tag, is_agreed=is_agreed, dry_run=dry_run),
+        reviewed=reviewed,
+        dry_run=dry_run,
+        reason=reason,
+        lock_timeout=lock_timeout,
+        image_check=not no_image_check,
+        listeners=Listeners(events, webhooks, metrics),
+        sops=sops,
+        plain_http=plain_http,
     )
-    if timeout is None and (seconds := policy.declared_timeout(bundle.release, environment)):
-        limits = replace(limits, timeout=seconds)
-    with (
-        progress.shown() as on_progress,
-        notifications.told(events, webhooks, metrics) as on_event,
-        preparing.opened(bundle, destinations, flags, sops, lock_timeout, at_once) as ready,
-    ):
-        runner = wiring_targets.runner(
-            consent.again, on_progress, limits, reason,
-            replace(
-                wishes,
-                on_failure=on_failure or wishes.on_failure,
-                allow_downgrade=allow_downgrade,
-                past_migrations=past_migrations,
-            ),
-            None if no_image_check else wiring_targets.image_check(plain_http),
-        )  # fmt: skip
-        runner = replace(
-            runner,
-            on_event=on_event,
-            former=RecordedReleases(sops, plain_http=plain_http),
-            on_barriers=barriers_asked(may_ask=not (yes or dry_run)),
-        )
-        if reviewed:
-            reviewed.check_places(preparing.places(ready, state_namespace))
-            if len(ready.targets) > 1:  # all of them, before the first is changed
-                reviewed.check_targets(preparing.previews(ready, state_namespace, wishes))
-            runner = replace(runner, check=reviewed.check)
-        act = _flow(ready, environment, state_namespace, dry_run=dry_run)
-        for destination in destinations:
-            output.note(f"{destination.place}: {ready.bundle.reference}")
-        results = several.over(destinations, act, runner, consent, order, tag)
-    output.show(
-        deployments.apply_value(bundle, environment, results),
-        deployments.apply_lines(bundle, environment, results),
-    )
-    deployments.note_errors(environment, results)
-    raise typer.Exit(deployments.exit_code(results))
-
-
-def _flow(ready: Ready, environment: str, state_namespace: str | None, *, dry_run: bool) -> Act:
-    ways = {destination.target: to for destination, to in ready.targets}
-
-    def act(target: str, runner: Runner) -> TargetResult:
-        return apply_to_target(
-            ready.bundle, environment, target, ways[target], runner,
-            dry_run=dry_run, state_namespace=state_namespace,
-        )  # fmt: skip
-
-    return act
+    raise typer.Exit(bringing.bring(bundle, destinations, manner, tag))
 
 
 def _reason(given: str | None, bundle: VerifiedBundle, environment: str, yes: bool) -> str | None:

@@ -27,7 +27,15 @@ _COLOURS = {"created": "green", "configured": "yellow", "deleted": "red", "skipp
 
 def note_plan(plan: Plan, tag: str) -> None:
     """The plan, without what stays as it is."""
-    step = f"{plan.replaces} → {tag}" if plan.replaces else f"{tag}, the first"
+    _note(plan, f"{plan.replaces} → {tag}" if plan.replaces else f"{tag}, the first")
+
+
+def note_removal(plan: Plan) -> None:
+    """The plan of an uninstall."""
+    _note(plan, f"{plan.replaces} → nothing" if plan.replaces else "nothing")
+
+
+def _note(plan: Plan, step: str) -> None:
     place = f"{plan.environment}/{plan.target}"
     for line in plan_lines(place, step, ChangeSet(plan.changes), coloured):
         output.note(line)
@@ -42,14 +50,6 @@ def note_warnings(plan: Plan) -> None:
 def warning_lines(plan: Plan) -> Iterator[str]:
     for warning in plan.warnings:
         yield f"warning: {printable(str(warning))}"
-
-
-def note_removal(plan: Plan) -> None:
-    """The plan of an uninstall."""
-    step = f"{plan.replaces} → nothing" if plan.replaces else "nothing"
-    place = f"{plan.environment}/{plan.target}"
-    for line in plan_lines(place, step, ChangeSet(plan.changes), coloured):
-        output.note(line)
 
 
 def plan_lines(

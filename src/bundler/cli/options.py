@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,7 +10,7 @@ import typer
 
 from bundler.cli.output import FORMAT, Format
 from bundler.deploy.limits import FOREVER, Limits
-from bundler.errors import UsageError
+from bundler.errors import ConfirmationNeeded, UsageError
 from bundler.model import duration
 
 MAX_REASON = 1000
@@ -49,6 +50,12 @@ def limits(timeout: float | None, stall: float | None, patience: str) -> Limits:
     if timeout is not None:
         found["timeout"] = timeout
     return Limits(stall=stall or FOREVER, **found)
+
+
+def require_consent(is_given: bool, hint: str) -> None:
+    """Raises ConfirmationNeeded where nobody could be asked."""
+    if not (is_given or sys.stdin.isatty()):
+        raise ConfirmationNeeded("there is no terminal to ask on", hint=hint)
 
 
 def one_line(reason: str) -> str:

@@ -1,4 +1,4 @@
-"""What plan and apply have in common: a verified release, its targets, the ways that lead there."""
+"""A verified release, its targets, the ways that lead there, and what may be done to them."""
 
 from __future__ import annotations
 

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, cast
 
 import typer
 
-from bundler.cli import (
-    deployments,
-    notifications,
-    options,
-    output,
-    preparing,
-    progress,
-    several,
-    wiring_targets,
-)
+from bundler.cli import bringing, options, output, preparing, several
+from bundler.cli.bringing import Manner
 from bundler.cli.connections import ConnectionFlags, Deployed
-from bundler.cli.former import RecordedReleases, barriers_asked
 from bundler.cli.installed import installed, state_namespace
+from bundler.cli.notifications import Listeners
 from bundler.cli.results import migration_lines
-from bundler.deploy import goal, policy
-from bundler.deploy.flow import apply_to_target
-from bundler.deploy.result import Runner, TargetResult
-from bundler.errors import ConfirmationNeeded, UsageError
+from bundler.deploy import goal
+from bundler.errors import UsageError
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.connection import Destination
 from bundler.model.revision import Revision
@@ -56,6 +45,14 @@ def rollback(
     stall_timeout: options.StallTimeout = None,
     patience: options.Patience = "",
     lock_timeout: options.LockTimeout = 0.0,
+    at_once: several.AtOnce = 1,
+    canary: several.Canary = None,
+    keep_going: several.KeepGoing = False,
+    take_over: options.TakeOver = None,
+    recreate: options.Recreate = None,
+    no_prune: options.NoPrune = False,
+    max_deletions: options.MaxDeletions = None,
+    delete: options.Delete = None,
     reason: Annotated[str | None, typer.Option("--reason", help="Why, for the record.")] = None,
     events: options.EventsFile = None,
     webhooks: options.WebhooksFile = None,
@@ -80,11 +77,7 @@ def rollback(
     """
     if to is not None and to_revision is not None:
         raise UsageError("--to and --to-revision contradict each other", hint="name one")
-    if not (yes or dry_run or sys.stdin.isatty()):
-        raise ConfirmationNeeded(
-            "there is no terminal to ask on",
-            hint="--yes goes back without asking, --dry-run only shows",
-        )
+    options.require_consent(yes or dry_run, "--yes goes back without asking, --dry-run only shows")
     reason = options.one_line(reason) if reason is not None else None
     limits = options.limits(timeout, stall_timeout, patience)
     flags = ConnectionFlags(context, kubeconfig, directory, targets, namespace, cluster)
@@ -94,54 +87,26 @@ def rollback(
     for line in migration_lines(cast("dict[str, Any]", bundle.release.value)):
         output.note(line)
     destinations = _destinations(bundle, found)
-    kept_in = state_namespace(found, [each.namespace for each in destinations])
-
-    order = several.order(bundle, destinations, 1, (), False)
-    consent = several.Consent(
-        lambda plan: deployments.note_plan(plan, revision.tag), yes or dry_run, "Go back"
+    policy = preparing.policy(
+        bundle, environment, take_over=take_over, recreate=recreate, no_prune=no_prune,
+        max_deletions=max_deletions, delete=delete,
+    )  # fmt: skip
+    manner = Manner(
+        replace(flags, state_namespace=state_namespace(found, [d.namespace for d in destinations])),
+        replace(policy, on_failure="halt", allow_downgrade=True, past_migrations=past_migrations),
+        bringing.within(limits, timeout, bundle, environment),
+        several.order(bundle, destinations, at_once, canary or (), keep_going),
+        several.consent("Go back", revision.tag, is_agreed=yes, dry_run=dry_run),
+        kind="rollback",
+        dry_run=dry_run,
+        reason=reason,
+        lock_timeout=lock_timeout,
+        image_check=not no_image_check,
+        listeners=Listeners(events, webhooks, metrics),
+        sops=sops,
+        plain_http=plain_http,
     )
-    if timeout is None and (seconds := policy.declared_timeout(bundle.release, environment)):
-        limits = replace(limits, timeout=seconds)
-    with (
-        progress.shown() as on_progress,
-        notifications.told(events, webhooks, metrics) as on_event,
-        preparing.opened(
-            bundle, destinations, replace(flags, state_namespace=kept_in), sops, lock_timeout
-        ) as ready,
-    ):
-        runner = wiring_targets.runner(
-            consent.again, on_progress, limits, reason,
-            replace(
-                policy.declared(bundle.release, environment),
-                on_failure="halt",
-                allow_downgrade=True,
-                past_migrations=past_migrations,
-            ),
-            None if no_image_check else wiring_targets.image_check(plain_http),
-        )  # fmt: skip
-        runner = replace(
-            runner,
-            on_event=on_event,
-            former=RecordedReleases(sops, plain_http=plain_http),
-            on_barriers=barriers_asked(may_ask=not (yes or dry_run)),
-        )
-        ways = {destination.target: to for destination, to in ready.targets}
-
-        def act(target: str, runner: Runner) -> TargetResult:
-            return apply_to_target(
-                ready.bundle, environment, target, ways[target], runner,
-                dry_run=dry_run, state_namespace=kept_in, kind="rollback",
-            )  # fmt: skip
-
-        for destination in destinations:
-            output.note(f"{destination.place}: back to {bundle.reference}")
-        results = several.over(destinations, act, runner, consent, order, revision.tag)
-    output.show(
-        deployments.apply_value(bundle, environment, results),
-        deployments.apply_lines(bundle, environment, results),
-    )
-    deployments.note_errors(environment, results)
-    raise typer.Exit(deployments.exit_code(results))
+    raise typer.Exit(bringing.bring(bundle, destinations, manner, revision.tag))
 
 
 def _one_goal(found: Sequence[Deployed], to: str | None, to_revision: int | None) -> Revision:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, cast
 
 import typer
@@ -55,13 +56,19 @@ class Consent:
             self.show(plan)
         if self.is_given or all(plan.is_empty for plan in plans):
             return True
-        where = f" to {len(plans)} targets" if len(plans) > 1 else ""
+        where = f" in {len(plans)} targets" if len(plans) > 1 else ""
         return typer.confirm(f"{self.question}{where}?", err=True)
 
     def again(self, plan: Plan) -> bool:
         """Whether a plan that has changed since may be carried out, without asking."""
         self.show(plan)
         return self.is_given or plan.is_empty
+
+
+def consent(question: str, tag: str, *, is_agreed: bool, dry_run: bool) -> Consent:
+    """To bringing targets to a release. A dry run's result shows the plan itself."""
+    show = deployments.note_warnings if dry_run else partial(deployments.note_plan, tag=tag)
+    return Consent(show, is_agreed or dry_run, question)
 
 
 def order(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
@@ -22,12 +21,12 @@ from bundler.cli import (
 )
 from bundler.cli.connections import ConnectionFlags, Deployed
 from bundler.cli.installed import installed
+from bundler.cli.notifications import Listeners
 from bundler.deploy.flow import uninstall_from_target
 from bundler.deploy.limits import Limits
 from bundler.deploy.policy import Policy
 from bundler.deploy.result import Runner, TargetResult
 from bundler.deploy.targets import Order
-from bundler.errors import ConfirmationNeeded
 from bundler.model.changeset import Plan
 from bundler.model.connection import Destination
 
@@ -51,6 +50,8 @@ def uninstall(
         bool, typer.Option("--purge", help="Remove the inventory and the history as well.")
     ] = False,
     lock_timeout: options.LockTimeout = 0.0,
+    at_once: several.AtOnce = 1,
+    keep_going: several.KeepGoing = False,
     reason: Annotated[str | None, typer.Option("--reason", help="Why, for the record.")] = None,
     events: options.EventsFile = None,
     webhooks: options.WebhooksFile = None,
@@ -59,21 +60,20 @@ def uninstall(
 ) -> None:
     """Delete everything that is recorded as ours in an environment's targets, last things first.
 
-    What holds data or others' objects is left: namespaces, CRDs, volumes and volume claims. The
-    history stays and says so. Neither the registry nor the release is needed.
+    What holds data or others' objects is left: namespaces, CRDs, volumes and volume claims; so is
+    what an annotation keeps. The history stays and says so. Neither the registry nor the release
+    is needed.
     """
-    if not (yes or dry_run or sys.stdin.isatty()):
-        raise ConfirmationNeeded(
-            "there is no terminal to ask on",
-            hint="--yes deletes without asking, --dry-run only shows",
-        )
+    options.require_consent(yes or dry_run, "--yes deletes without asking, --dry-run only shows")
     reason = options.one_line(reason) if reason is not None else None
     policy = Policy(delete=preparing.named("--delete", delete))
     flags = ConnectionFlags(context, kubeconfig, directory, targets, namespace, cluster)
     found = installed(flags, environment, target)
 
     consent = several.Consent(
-        (lambda _: None) if dry_run else deployments.note_removal, yes or dry_run, "Delete"
+        deployments.note_warnings if dry_run else deployments.note_removal,
+        yes or dry_run,
+        "Delete",
     )
 
     def typed(plans: Sequence[Plan]) -> bool:
@@ -83,11 +83,16 @@ def uninstall(
             return given
         return str(typer.prompt(f"Type {environment} to delete this", err=True)) == environment
 
-    with progress.shown() as on_progress, notifications.told(events, webhooks, metrics) as on_event:
+    listeners = Listeners(events, webhooks, metrics)
+    with (
+        progress.shown() as on_progress,
+        notifications.told(listeners, dry_run=dry_run) as on_event,
+    ):
         runner = wiring_targets.runner(consent.again, on_progress, Limits(), reason, policy)
         runner = replace(runner, on_event=on_event)
+        order = Order(at_once, keep_going=keep_going)
         results = _uninstall_all(
-            found, flags, runner, typed, lock_timeout, dry_run=dry_run, purge=purge
+            found, flags, runner, typed, order, lock_timeout, dry_run=dry_run, purge=purge
         )
     output.show(_value(found, environment, results), list(_lines(environment, results, purge)))
     deployments.note_errors(environment, results)
@@ -99,6 +104,7 @@ def _uninstall_all(
     flags: ConnectionFlags,
     runner: Runner,
     consent: Callable[[Sequence[Plan]], bool],
+    order: Order,
     lock_timeout: float,
     *,
     dry_run: bool,
@@ -109,7 +115,7 @@ def _uninstall_all(
         for each in found
     ]
     flags = replace(flags, state_namespace=None)  # each where it was found
-    with connections.connected(flags, destinations, lock_timeout) as opened:
+    with connections.connected(flags, destinations, lock_timeout, order.at_once) as opened:
         known = {each.target: (each.state, to) for each, to in zip(found, opened, strict=True)}
 
         def act(target: str, runner: Runner) -> TargetResult:
@@ -118,7 +124,7 @@ def _uninstall_all(
                 state, to, runner, namespace=state.namespace or "", dry_run=dry_run, purge=purge
             )
 
-        return several.over(destinations, act, runner, consent, Order(), _RELEASE)
+        return several.over(destinations, act, runner, consent, order, _RELEASE)
 
 
 def _value(

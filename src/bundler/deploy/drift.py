@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from bundler.deploy.apply import Question, dry_run, uid_of
+from bundler.deploy.apply import Question, dry_run
 from bundler.deploy.decrypt import encrypted_in, with_secrets
+from bundler.deploy.deletions import deletions
 from bundler.deploy.field_changes import field_changes
 from bundler.deploy.field_drift import Suspect, suspects
 from bundler.deploy.fields import is_unchanged
 from bundler.deploy.intent import wanted_of
 from bundler.deploy.plan import Wanted, job_digest
-from bundler.deploy.policy import KEPT_KINDS
+from bundler.deploy.policy import KEPT_KINDS, Policy
+from bundler.deploy.scaling import autoscaled
 from bundler.errors import (
     BundlerError,
     CouldNotCheck,
@@ -27,13 +29,12 @@ from bundler.errors import (
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.drift import Drift, FieldDrift, ObjectDrift
 from bundler.model.inventory import Inventory, stale
-from bundler.model.objects import FIELD_MANAGER, KubernetesObject, ObjectRef, owner_of
+from bundler.model.objects import FIELD_MANAGER, KubernetesObject, ObjectRef
 from bundler.model.revision import TargetState
-from bundler.model.scaling import scaled_by
 from bundler.ports import Decrypter, DeployTarget, ObjectReader
 
 AUTOSCALERS = frozenset({"kube-controller-manager", "keda"})
-"""Field managers that set the number of replicas for a HorizontalPodAutoscaler."""
+"""Field managers that set the number of replicas, told where autoscalers may not be listed."""
 _REPLICAS = ("spec", "replicas")
 
 
@@ -69,18 +70,14 @@ def find_drift(
     Of `unreadable` objects, with the reasons, only the existence is looked at. Of kinds that may
     not be read nothing is said; raises PermissionRefused where that is all of them.
     """
-    old = _extra(state.inventory, [*wanted.objects, *unreadable])
+    old = _stale(state.inventory, [*wanted.objects, *unreadable])
     versions = {ref: str(obj["apiVersion"]) for ref, obj in wanted.objects.items()}
     live, unseen = _live(to, versions | dict.fromkeys([*unreadable, *old], ""))
     sought = [ref for ref in (*wanted.objects, *unreadable) if ref not in unseen]
     found = [
         *_missing(sought, wanted.objects, live, state.inventory),
-        *_changed(wanted, live, state, to),
-        *(
-            ObjectDrift(ref, "extra", "recorded as ours, and not in the release")
-            for ref in old
-            if ref in live and _is_ours(live[ref], state.inventory.objects[ref], wanted.owner)
-        ),
+        *_changed(wanted, live, autoscaled(wanted.objects, live, old, to), state, to),
+        *_extra(old, live, wanted, state.inventory),
     ]
     hidden = {ref: why for ref, why in unreadable.items() if ref in live}
     not_compared = hidden | {ref: why for ref, why in unseen.items() if ref not in old}
@@ -115,13 +112,21 @@ def _live(
     return live, unseen
 
 
-def _extra(recorded: Inventory, wanted: Iterable[ObjectRef]) -> list[ObjectRef]:
-    """What an apply of the release would delete, if it is still ours."""
+def _stale(recorded: Inventory, wanted: Iterable[ObjectRef]) -> list[ObjectRef]:
+    """What an apply of the release might delete; the kinds that it never does are not asked for."""
     return [ref for ref in stale(recorded, wanted) if (ref.group, ref.kind) not in KEPT_KINDS]
 
 
-def _is_ours(obj: KubernetesObject, uid: str, owner: str) -> bool:
-    return owner_of(obj) == owner and uid in ("", uid_of(obj))
+def _extra(
+    old: Iterable[ObjectRef],
+    live: Mapping[ObjectRef, KubernetesObject],
+    wanted: Wanted,
+    recorded: Inventory,
+) -> Iterator[ObjectDrift]:
+    """What an apply of the release would delete."""
+    for change in deletions(old, live, wanted.objects, recorded, wanted.owner, Policy()):
+        if change.action == "deleted":
+            yield ObjectDrift(change.ref, "extra", "recorded as ours, and not in the release")
 
 
 def _missing(
@@ -144,6 +149,7 @@ def _missing(
 def _changed(
     wanted: Wanted,
     live: Mapping[ObjectRef, KubernetesObject],
+    scaled: frozenset[ObjectRef],
     state: TargetState,
     to: DeployTarget,
 ) -> Iterator[ObjectDrift]:
@@ -155,7 +161,7 @@ def _changed(
     if to.watcher is None:  # what is written there stays as it is written
         found = _changed_files(pairs, to)
     else:
-        found = _changed_objects(pairs, _scaled(wanted.objects.values()), state, to)
+        found = _changed_objects(pairs, scaled, state, to)
     for ref, fields in found.items():
         if fields:
             yield ObjectDrift(ref, "changed", fields=tuple(fields))
@@ -221,11 +227,6 @@ def _is_so(
 
 
 # --- replicas -----------------------------------------------------------------------------------
-
-
-def _scaled(objects: Iterable[KubernetesObject]) -> frozenset[ObjectRef]:
-    """What the release's own autoscalers scale."""
-    return frozenset(target for obj in objects if (target := scaled_by(obj)))
 
 
 def _without_scaling(found: Sequence[Suspect], *, is_scaled: bool) -> list[Suspect]:

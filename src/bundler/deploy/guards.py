@@ -170,8 +170,14 @@ def _step_back(
         f"{coming.commit_time}",
         "error" if is_refused else "warning",
         environment=place,
-        hint="--allow-downgrade goes back" if is_refused else None,
+        hint=_hint_back(is_overtaken) if is_refused else None,
     )
+
+
+def _hint_back(is_overtaken: bool) -> str:
+    if is_overtaken:  # an uninstall or a rollback may be, too
+        return "run it again and look at the new plan"
+    return "--allow-downgrade goes back"
 
 
 # --- the version --------------------------------------------------------------------------------

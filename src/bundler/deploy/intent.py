@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from bundler.deploy.guards import Coming
+from bundler.deploy.immutable import JOB
 from bundler.deploy.plan import Wanted
 from bundler.deploy.result import Runner
 from bundler.errors import Refused, UsageError
@@ -16,8 +17,6 @@ from bundler.model.migrations import Migration, Migrations
 from bundler.model.objects import ObjectRef, pod_spec
 from bundler.model.reference import Digest
 from bundler.model.revision import Kind, Revision, TargetState
-
-_JOB = ("batch", "Job")
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,7 @@ def to_uninstall(state: TargetState, runner: Runner, namespace: str, *, purge: b
         finished=None,
         duration_seconds=None,
         last_checked=None,
+        changes={},
         who=runner.who,
         reason=runner.reason,
         kind="uninstall",
@@ -152,4 +152,4 @@ def begun_by(wave: Wave, plan: Plan, migrations: Migrations) -> frozenset[str]:
 
 def _is_job(obj: Mapping[str, Any]) -> bool:
     ref = ObjectRef.of(obj)
-    return (ref.group, ref.kind) == _JOB
+    return (ref.group, ref.kind) == JOB

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from bundler.deploy.immutable import JOB
 from bundler.deploy.policy import KEPT_KINDS, Policy, is_named
 from bundler.deploy.readiness import NEVER_WAITED_FOR
 from bundler.errors import PermissionRefused
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from bundler.deploy.plan import Wanted
 
 _DEFAULT = Policy()
-_JOB = ("batch", "Job")
 _APPLY_VERBS = ("get", "create", "patch")
 _BY_NAME = ("get", "patch", "delete")
 """What may be allowed for some objects of the whole cluster, and not for all of their kind."""
@@ -60,7 +60,7 @@ def required_needs(
         yield from _needs(("list",), ref) if ref.namespace else ()
         if (ref.group, ref.kind) not in NEVER_WAITED_FOR:
             yield from _needs(("list", "watch"), ref)
-        if (ref.group, ref.kind) == _JOB or is_named(ref, policy.recreate):
+        if (ref.group, ref.kind) == JOB or is_named(ref, policy.recreate):
             yield from _needs(("delete",), ref)
     for ref in stale if policy.prune else ():
         if (ref.group, ref.kind) not in KEPT_KINDS or is_named(ref, policy.delete):

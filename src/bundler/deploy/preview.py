@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from bundler.deploy.former import foreseen
 from bundler.deploy.guards import Coming, guarded_plan
+from bundler.deploy.image_presence import pullable
 from bundler.deploy.intent import revision_of, wanted_of
 from bundler.deploy.policy import Policy
 from bundler.deploy.result import error_value
@@ -68,6 +69,8 @@ def preview(
         state = to.read()
         coming = Coming.of(bundle, environment)
         plan = guarded_plan(coming, wanted, state, to, policy, is_preview=True)
+        if to.watcher is not None:  # elsewhere nothing is run
+            plan = pullable(plan, to, None)
         barriers = foreseen(revision_of(bundle, environment, target), state, policy)
         plan = replace(plan, warnings=(*plan.warnings, *barriers))
     except BundlerError as error:

@@ -37,11 +37,13 @@ Readiness = Ready | InProgress | Failed
 NEVER_WAITED_FOR = frozenset(
     {
         ("", "ConfigMap"),
+        ("", "Event"),
         ("", "LimitRange"),
         ("", "Namespace"),
         ("", "Secret"),
         ("", "ServiceAccount"),
         ("batch", "CronJob"),
+        ("events.k8s.io", "Event"),
         ("networking.k8s.io", "NetworkPolicy"),
         ("rbac.authorization.k8s.io", "ClusterRole"),
         ("rbac.authorization.k8s.io", "ClusterRoleBinding"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
+from bundler.errors import BundlerError
 from bundler.model.changeset import Change, ChangeSet, Plan
 from bundler.model.inventory import Inventory
 from bundler.model.migrations import Migrations, with_begun
@@ -139,7 +141,10 @@ def end(
     finished: str,
     seconds: float,
 ) -> Revision:
-    """Write the outcome, then drop the revisions that are too old."""
+    """Write the outcome, then drop the revisions that are too old.
+
+    Those that cannot be dropped are the next run's: what became of this one is written.
+    """
     ended = revision.ended(
         status,
         outcome=outcome,
@@ -150,9 +155,10 @@ def end(
     writer.write_revision(ended)
     revisions = (*(r for r in state.revisions if r.number != ended.number), ended)
     staying = {each.number for each in kept(revisions)}
-    for each in revisions:
-        if each.number not in staying:
-            writer.drop_revision(each.number)
+    with suppress(BundlerError):
+        for each in revisions:
+            if each.number not in staying:
+                writer.drop_revision(each.number)
     return ended
 
 

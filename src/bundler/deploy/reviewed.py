@@ -23,6 +23,7 @@ from bundler.model.frozen_plan import FrozenPlan, PlannedObject, PlannedTarget
 from bundler.model.objects import ObjectRef
 
 _AGAIN = "make a new plan, and look at it"
+_SAME_FLAGS = "name --delete and --no-prune as for the plan, or make a new one"
 _TOUCHED = ("created", "configured", "deleted")
 
 
@@ -209,9 +210,12 @@ def _differences(
     now: Mapping[ObjectRef, PlannedObject],
 ) -> Iterator[Finding]:
     for ref in sorted(reviewed.keys() | now.keys()):
-        rule, message = _difference(reviewed.get(ref), now.get(ref)) or ("", "")
+        before, after = reviewed.get(ref), now.get(ref)
+        rule, message = _difference(before, after) or ("", "")
         if rule:
-            yield Finding(rule, message, object=str(ref), environment=place, hint=_AGAIN)
+            actions = {each.action for each in (before, after) if each}
+            hint = _SAME_FLAGS if actions == {"deleted", "skipped"} else _AGAIN
+            yield Finding(rule, message, object=str(ref), environment=place, hint=hint)
 
 
 def _difference(

@@ -157,6 +157,7 @@ class Run:
                 if not is_ready_already(plan, wave_subjects(plan, wave)):
                     self._ready(plan, wave)
         except BundlerError as error:
+            self._tell("failure", error.message)
             return self._result("failed", plan.changes, revision=current, error=error)
         current = record.checked(self._to, current, self._runner.clock())
         self._forget()

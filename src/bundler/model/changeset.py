@@ -75,7 +75,7 @@ class Plan:
     def is_same_as(self, other: Plan, but_for: Collection[ObjectRef] = ()) -> bool:
         """Whether both would do the same to the same objects, but for some."""
         mine, others = (
-            [(c.ref, c.action) for c in plan.changes if c.ref not in but_for]
+            [(c.ref, c.action, c.recreate) for c in plan.changes if c.ref not in but_for]
             for plan in (self, other)
         )
         return mine == others

@@ -12,7 +12,7 @@ from bundler.deploy.drift import drift_from
 from bundler.errors import KeyNeeded, PermissionRefused
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.drift import Drift
-from bundler.model.objects import KubernetesObject, ObjectRef
+from bundler.model.objects import HELM_RESOURCE_POLICY, PRUNE, KubernetesObject, ObjectRef
 from bundler.model.sops import EncryptedDocument
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.releases import (
@@ -141,8 +141,9 @@ def test_what_others_own_is_no_drift(cluster: FakeCluster, what: str) -> None:
 
 
 @pytest.mark.requirement("E-13")
-def test_replicas_set_by_hand_are_drift_unless_the_release_has_an_autoscaler(
-    cluster: FakeCluster,
+@pytest.mark.parametrize("whose", ["the release's", "somebody's"])
+def test_replicas_set_by_hand_are_drift_unless_there_is_an_autoscaler(
+    cluster: FakeCluster, whose: str
 ) -> None:
     cluster.update(CART, "kubectl", lambda o: o["spec"].update(replicas=5))
     [(_, [field])] = fields(drift(cluster))
@@ -150,7 +151,16 @@ def test_replicas_set_by_hand_are_drift_unless_the_release_has_an_autoscaler(
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "cart"}
     hpa = made("autoscaling/v2", "HorizontalPodAutoscaler", "cart", spec={"scaleTargetRef": target})
     cluster.create(hpa, "test")
-    assert drift(cluster, release("v1.0.0", [*OBJECTS, hpa])).objects == ()
+    objects = [*OBJECTS, hpa] if whose == "the release's" else OBJECTS
+    assert drift(cluster, release("v1.0.0", objects)).objects == ()
+
+
+@pytest.mark.requirement("E-03")
+@pytest.mark.parametrize("annotation", [PRUNE, HELM_RESOURCE_POLICY])
+def test_what_an_annotation_keeps_is_not_extra(cluster: FakeCluster, annotation: str) -> None:
+    without = release("v1.0.0", [each for each in OBJECTS if each["kind"] != "ConfigMap"])
+    cluster.objects[SETTINGS]["metadata"]["annotations"][annotation] = "keep"
+    assert drift(cluster, without).objects == ()
 
 
 @pytest.mark.requirement("E-03")

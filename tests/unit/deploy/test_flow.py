@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bundler.deploy.events import Event
 from bundler.deploy.flow import apply_to_target
 from bundler.deploy.policy import Policy
 from bundler.errors import (
@@ -12,6 +13,7 @@ from bundler.errors import (
     OwnershipRefused,
     PermissionRefused,
     Refused,
+    Unreachable,
     UsageError,
 )
 from bundler.model.changeset import Plan
@@ -433,6 +435,24 @@ def test_a_release_that_is_in_place_but_not_ready_is_no_success(cluster: FakeClu
     again = apply(cluster, bundle)
     assert isinstance(again.error, NotReady)
     assert (again.status, again.changes.counts()["unchanged"]) == ("failed", 2)
+
+
+def test_what_was_in_place_and_is_no_longer_ready_is_told_as_a_failure(
+    cluster: FakeCluster,
+) -> None:
+    assert apply(cluster, V1).error is None
+    cluster.objects[CART]["status"] = {"observedGeneration": 1}
+
+    def fail(method: str, _: str) -> None:
+        if method == "watch":
+            raise Unreachable("the cluster does not answer")
+
+    cluster.on_call = fail
+    events: list[Event] = []
+    assert apply(cluster, V1, on_event=events.append).status == "failed"
+    assert [(each.kind, each.message) for each in events] == [
+        ("failure", "the cluster does not answer")
+    ]
 
 
 def test_an_unknown_target_is_a_usage_error_that_names_what_there_is(cluster: FakeCluster) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bundler.deploy.image_presence import ImageCheck, pull_secrets
+from bundler.deploy.preview import preview
 from bundler.errors import AccessRefused, BundlerError, CouldNotCheck, ImagesRefused, Unreachable
 from bundler.model.changeset import Change, Plan, Wave
 from bundler.model.objects import ObjectRef
@@ -135,6 +136,12 @@ def test_a_pull_secret_that_is_nowhere_is_refused(cluster: FakeCluster) -> None:
     assert (finding.rule, finding.object) == ("missing-pull-secret", "Deployment/shop/app-0")
     assert "Secret/shop/pull" in finding.message
     assert not cluster.objects
+
+
+def test_a_plan_refuses_the_same(cluster: FakeCluster) -> None:
+    found = preview(shop(CART, **PULLS), "stage", "default", cluster)
+    assert found.error is not None
+    assert [each.rule for each in found.error.findings] == ["missing-pull-secret"]
 
 
 @pytest.mark.requirement("B-104")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bundler.deploy.policy import Policy
 from bundler.deploy.preview import Preview, preview
 from bundler.deploy.result import TargetResult
 from bundler.deploy.reviewed import Place, Previewed, ReviewedPlan, freeze
@@ -80,9 +81,9 @@ def reviewed(cluster: FakeCluster, bundle: VerifiedBundle) -> ReviewedPlan:
 
 
 def apply_reviewed(
-    cluster: FakeCluster, bundle: VerifiedBundle, plan: ReviewedPlan
+    cluster: FakeCluster, bundle: VerifiedBundle, plan: ReviewedPlan, **changed: Any
 ) -> TargetResult:
-    return apply(cluster, bundle, check=plan.check)
+    return apply(cluster, bundle, check=plan.check, **changed)
 
 
 def told(error: Exception | None) -> set[tuple[str, str | None]]:
@@ -262,6 +263,15 @@ def test_an_object_that_is_edited_while_the_lock_is_waited_for_is_refused(
     error = apply_reviewed(upgraded, V2, plan).error
     assert told(error) == {("plan-object", "ConfigMap/shop/settings")}
     assert list(upgraded.revisions) == [1]
+
+
+def test_flags_that_the_plan_was_made_with_are_named(upgraded: FakeCluster) -> None:
+    plan = reviewed(upgraded, V2)
+    error = apply_reviewed(upgraded, V2, plan, policy=Policy(prune=False)).error
+    assert isinstance(error, PlanChanged)
+    [finding] = [each for each in error.findings if each.object == "ConfigMap/shop/old"]
+    assert finding.hint is not None
+    assert "--no-prune" in finding.hint
 
 
 def test_a_plan_is_applied_once(upgraded: FakeCluster) -> None:

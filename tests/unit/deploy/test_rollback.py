@@ -21,7 +21,7 @@ from bundler.errors import (
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.changeset import Plan
 from bundler.model.objects import ObjectRef, images_in
-from bundler.model.revision import Revision
+from bundler.model.revision import KEPT_REVISIONS, Revision
 from bundler.ports import DeployTarget
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.releases import (
@@ -269,6 +269,24 @@ def test_where_restoring_fails_too_both_are_told_and_the_next_apply_ends_well(
     assert apply(cluster, NEXT).status == "succeeded"
     wanted = {ObjectRef.of(each) for each in NEXT.objects["stage", "default"]}
     assert set(cluster.owned(OWNED_BY)) == wanted
+
+
+def test_a_release_that_is_ready_is_not_taken_back_for_an_old_revision_that_stays(
+    cluster: FakeCluster,
+) -> None:
+    for number in range(KEPT_REVISIONS):
+        apply(cluster, GOOD if number % 2 else NEXT)
+
+    def keep(method: str, _: str) -> None:
+        if method == "drop_revision":
+            raise Unreachable("the cluster does not answer")
+
+    cluster.on_call = keep
+    assert restoring(cluster, NEXT).status == "succeeded"
+    assert len(cluster.revisions) == KEPT_REVISIONS + 1
+    cluster.on_call = lambda _, __: None
+    assert restoring(cluster, GOOD).status == "succeeded"
+    assert len(cluster.revisions) == KEPT_REVISIONS
 
 
 def test_who_lost_the_lock_restores_nothing(cluster: FakeCluster) -> None:

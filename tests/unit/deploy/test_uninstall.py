@@ -8,7 +8,7 @@ import pytest
 
 from bundler.deploy.flow import uninstall_from_target
 from bundler.deploy.result import TargetResult
-from bundler.errors import Locked
+from bundler.errors import Locked, Refused
 from bundler.model.changeset import Plan
 from bundler.model.objects import OWNER
 from tests.fakes.cluster import FakeCluster
@@ -69,6 +69,18 @@ def test_the_history_stays_and_says_so(cluster: FakeCluster) -> None:
     assert cluster.read().current is None
 
 
+def test_its_revision_counts_no_changes_of_the_release(cluster: FakeCluster) -> None:
+    def kill(method: str, _: str) -> None:
+        if method == "write_inventory":
+            raise GeneratorExit
+
+    cluster.on_call = kill
+    with pytest.raises(GeneratorExit):
+        uninstall(cluster)
+    assert (cluster.revisions[2].status, cluster.revisions[2].changes) == ("pending", {})
+    assert cluster.revisions[2].planned["deleted"] == 3
+
+
 def test_it_can_be_installed_again(cluster: FakeCluster) -> None:
     before = cluster.owned(OWNED_BY)
     uninstall(cluster)
@@ -97,6 +109,21 @@ def test_with_its_state_nothing_remains(cluster: FakeCluster) -> None:
     assert uninstall(cluster, purge=True).status == "succeeded"
     assert not cluster.revisions
     assert not cluster.inventory.objects
+
+
+def test_who_was_overtaken_by_a_newer_release_deletes_nothing_of_it(cluster: FakeCluster) -> None:
+    def overtake(method: str, _: str) -> None:
+        if method == "held":
+            cluster.on_call = lambda _, __: None
+            assert apply(cluster, release("v1.1.0", [deployment("new")])).error is None
+            cluster.calls.clear()
+
+    cluster.on_call = overtake
+    error = uninstall(cluster).error
+    assert isinstance(error, Refused)
+    assert "was applied meanwhile" in error.message
+    assert error.hint == "run it again and look at the new plan"
+    assert not cluster.sent("delete")
 
 
 def test_nothing_is_deleted_without_consent_or_lock(cluster: FakeCluster) -> None:

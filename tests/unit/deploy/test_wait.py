@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -603,6 +604,21 @@ def test_a_claim_is_waited_for_with_the_workload_that_mounts_it() -> None:
     first, last = plan.waves
     assert wave_subjects(plan, first) == frozenset()
     assert {ref.name for ref in wave_subjects(plan, last)} == {"cart", "data"}
+
+
+@pytest.mark.parametrize("version", ["v1", "events.k8s.io/v1"])
+def test_an_event_is_ready_as_soon_as_it_is_there(version: str) -> None:
+    """Watches follow the warnings among them only, and they are gone after an hour."""
+    plan = planned(made(version, "Event", "released"), deployment("cart"))
+    assert {ref.name for wave in plan.waves for ref in wave_subjects(plan, wave)} == {"cart"}
+
+
+def test_a_plan_that_makes_anew_what_another_changes_is_another_plan() -> None:
+    [wave] = planned(deployment("cart")).waves
+    anew = Wave(wave.name, tuple(replace(each, recreate=True) for each in wave.changes))
+    plans = [Plan("stage", "default", (each,)) for each in (wave, anew)]
+    assert plans[0].is_same_as(plans[0])
+    assert not plans[0].is_same_as(plans[1])
 
 
 def test_what_was_ready_when_the_plan_was_made_is_told_from_what_was_not() -> None:
