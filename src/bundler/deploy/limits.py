@@ -21,4 +21,5 @@ class Limits:
     crash: float = 60.0
     """Nothing ready, where a container restarted `restarts` times."""
     refused: float = 10.0
-    """Pods that admission or a quota refuses; a new namespace lacks its account for a moment."""
+    """Pods that admission or a quota refuses; a new namespace lacks its account for a moment.
+    What somebody deletes while it is waited for, too."""

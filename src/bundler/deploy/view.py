@@ -16,6 +16,8 @@ from bundler.ports import Observation
 _TELL_AFTER = 3.0
 """What is over within so many seconds, as of every pod that starts, is not worth telling."""
 
+_GONE = InProgress("is not there")
+
 
 class Cause(NamedTuple):
     """Why an object is not ready, in words, and whose log may say more."""
@@ -68,7 +70,7 @@ class View:
         elif not (ref.kind == "Job" and isinstance(former, Ready)):
             # A completed Job is removed when its time to live is over: that is no loss.
             self.objects.pop(ref, None)
-            self._set(ref, InProgress("is not there"))
+            self._set(ref, _GONE)
         return self.states[ref] != former
 
     def _set(self, ref: ObjectRef, state: Readiness) -> None:
@@ -104,6 +106,8 @@ class View:
     def _troubles(self, ref: ObjectRef) -> Iterator[Trouble]:
         if obj := self.objects.get(ref):
             yield from troubles(obj, self._around, self._limits)
+        elif self.states[ref] == _GONE:  # nobody but us makes it again
+            yield Trouble("gone", "is not there: somebody has deleted it", self._limits.refused)
 
     def cause(self, ref: ObjectRef) -> Cause:
         """Why an object is not ready, with its pod and the event where there are such."""

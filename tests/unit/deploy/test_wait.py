@@ -582,6 +582,17 @@ def test_what_somebody_deletes_meanwhile_is_not_ready() -> None:
     assert "Deployment/shop/cart: is not there" in error.message
 
 
+def test_what_somebody_deletes_is_not_waited_for_until_the_timeout() -> None:
+    script = Script([cart({}), Observation(CART, None)])
+    error = script.fails(CART)
+    assert "Deployment/shop/cart: is not there: somebody has deleted it" in error.message
+    assert script.now <= Limits.refused + 2
+
+
+def test_what_is_deleted_and_made_again_in_time_is_waited_for() -> None:
+    Script([cart({}), Observation(CART, None)], *[[]] * 5, [cart(DONE)]).run(CART)
+
+
 def planned(*objects: Object) -> Plan:
     waves: dict[str, list[Change]] = {}
     for obj in objects:
