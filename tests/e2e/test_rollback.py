@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,18 @@ def test_a_former_release_that_is_gone_is_refused_before_anything_changes_or_tol
     halting = machine.started(releases("v1.1.0")).end()
     assert halting.exit_code == 0
     assert "v1.0.0, the release there, cannot be pulled any more" in halting.stderr
+
+
+def test_a_former_release_that_has_moved_is_found_beside_the_new_one(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "empty", ("--directory", str(tmp_path / "stage")))
+    releases = Releases(tmp_path / "registry", {"default": "shop"})
+    releases.publish("v1.0.0", config_map("settings", colour="red"))
+    machine.apply(releases("v1.0.0"))
+    moved = replace(releases, folder=releases.folder.rename(tmp_path / "moved"))
+    moved.publish("v1.1.0", config_map("settings", colour="blue"))
+    result = machine.started(moved("v1.1.0"), "--on-failure", "rollback").end()
+    assert result.exit_code == 0, result.stderr
+    assert "v1.0.0" not in "".join(x for x in result.stderr.splitlines() if "warning" in x)
 
 
 @pytest.mark.requirement("B-111", "A-15")

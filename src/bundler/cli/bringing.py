@@ -21,6 +21,7 @@ from bundler.deploy.reviewed import ReviewedPlan
 from bundler.deploy.targets import Order
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.connection import Destination
+from bundler.model.reference import Repository
 from bundler.model.revision import Kind
 
 
@@ -58,7 +59,7 @@ def bring(
             manner.order.at_once,
         ) as ready,
     ):  # fmt: skip
-        runner = _runner(manner, on_progress, on_event)
+        runner = _runner(manner, bundle.reference.repository, on_progress, on_event)
         if manner.reviewed:
             _check_all(manner.reviewed, ready, manner)
         for destination in destinations:
@@ -81,7 +82,9 @@ def within(
     return replace(limits, timeout=declared) if declared else limits
 
 
-def _runner(manner: Manner, on_progress: OnProgress, on_event: OnEvent) -> Runner:
+def _runner(
+    manner: Manner, beside: Repository, on_progress: OnProgress, on_event: OnEvent
+) -> Runner:
     may_ask = not (manner.consent.is_given or manner.dry_run)
     images = wiring_targets.image_check(manner.plain_http) if manner.image_check else None
     runner = wiring_targets.runner(
@@ -90,7 +93,7 @@ def _runner(manner: Manner, on_progress: OnProgress, on_event: OnEvent) -> Runne
     return replace(
         runner,
         on_event=on_event,
-        former=RecordedReleases(manner.sops, plain_http=manner.plain_http),
+        former=RecordedReleases(manner.sops, beside, plain_http=manner.plain_http),
         on_barriers=barriers_asked(may_ask=may_ask),
         check=manner.reviewed.check if manner.reviewed else None,
     )

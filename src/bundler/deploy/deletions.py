@@ -37,7 +37,9 @@ def deletions(
     return changes
 
 
-def guards(changes: Sequence[Change], wanted: Iterable[ObjectRef], policy: Policy) -> list[Finding]:
+def refusals(
+    changes: Sequence[Change], wanted: Iterable[ObjectRef], policy: Policy
+) -> list[Finding]:
     """Findings where more would be deleted than may be, or what the release has."""
     deleted = [change.ref for change in changes if change.action == "deleted"]
     return [*_too_many(deleted, policy), *_wanted(wanted, policy)]
