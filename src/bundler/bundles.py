@@ -112,7 +112,9 @@ def _hint(reader: ArtifactReader, reference: ArtifactReference) -> str:
         published = versions(reader.tags(reference.repository))
     except TryAgain:
         published = []  # a registry that does not list
-    near = get_close_matches(str(reference.tag), published, n=1)
+    tag = str(reference.tag)
+    near = [each for each in published if each.startswith(f"{tag}.")]
+    near = near or get_close_matches(tag, published, n=1)
     if near:
         return f"did you mean {near[0]}?"
     return f"bundler list --deploy-registry {reference.repository} shows what is published"

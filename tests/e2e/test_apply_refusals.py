@@ -42,6 +42,8 @@ def test_a_version_that_was_never_published_touches_nothing(
     assert error["code"] == "not-found"
     assert "v1.0.1" in error["message"]
     assert error["hint"] == "did you mean v1.0.0?"
+    releases.publish("v1.1.0", config_map("settings"))
+    assert machine.refused(releases("v1.0"), exit_code=1)["hint"] == "did you mean v1.0.0?"
     assert untouched()
 
 

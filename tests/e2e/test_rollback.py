@@ -99,6 +99,7 @@ def test_what_was_done_what_failed_and_what_became_of_it_is_told_in_words(
     assert f"stage/default: done: ConfigMap/{place.name}/settings" in result.stdout
     assert f"stage/default: failed: Deployment/{place.name}/cart" in result.stdout
     assert "there is no way back: no release has succeeded here yet" in result.stdout
+    assert "restores the former release" not in result.stderr
     assert "there is no way back" in place.revisions()[0]["outcome"]
 
 
@@ -206,7 +207,8 @@ def test_after_a_failure_going_back_restores_the_current_release(
     releases.publish("v1.1.0", *second())
     machine.apply(releases("v1.0.0"))
     before = place.state()
-    machine.apply(releases("v1.1.0"), "--timeout", "4s", exit_code=5)
+    told = machine.started(releases("v1.1.0"), "--timeout", "4s").end()
+    assert "bundler rollback --env stage restores the former release" in told.stderr
     assert status() == ("v1.0.0", "v1.1.0", "failed")
     assert machine.change("rollback", "-n", place.name)["release"] == "v1.0.0"
     assert place.state() == before
@@ -268,6 +270,43 @@ def test_going_back_keeps_to_the_same_bounds_as_an_apply(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []
     machine.change("rollback", "--no-prune", "--keep-going", "--at-once", 2)
     assert len(files(folder)) == 2
+
+
+def test_a_way_back_is_shown_once_and_that_it_leads_back_is_no_warning(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "empty", ("--directory", str(tmp_path / "stage")))
+    releases = Releases(tmp_path / "registry", {"default": "shop"}, is_protected=True)
+    for tag, colour in (("v1.0.0", "red"), ("v1.1.0", "blue")):
+        releases.publish(tag, config_map("settings", colour=colour))
+        machine.apply(releases(tag))
+    assert "bundler rollback" in machine.refused(releases("v1.0.0"), exit_code=4)["hint"]
+    plan = "plan for stage/default: "
+    shown = machine("rollback", "--env", "stage", "--dry-run")
+    assert plan in shown.stdout and plan not in shown.stderr
+    done = machine("rollback", "--env", "stage", "--yes")
+    assert f"{plan}v1.1.0 → v1.0.0" in done.stderr and plan not in done.stdout
+    assert "warning" not in shown.stderr + done.stderr
+
+
+def test_an_uninstall_is_told_as_one(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "empty", ("--directory", str(tmp_path / "stage")))
+    releases = Releases(tmp_path / "registry", {"default": "shop"})
+    releases.publish("v1.0.0", config_map("settings"))
+    machine.apply(releases("v1.0.0"))
+    result = machine("uninstall", "--env", "stage", "--yes")
+    assert "plan for stage/default: uninstall v1.0.0: 1 deleted" in result.stderr
+    assert "stage/default: uninstall succeeded, revision 2: 1 deleted" in result.stdout
+
+
+def test_a_release_that_is_not_where_it_was_pulled_from_may_be_elsewhere(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "empty", ("--directory", str(tmp_path / "stage")))
+    releases = Releases(tmp_path / "registry", {"default": "shop"})
+    for tag, colour in (("v1.0.0", "red"), ("v1.1.0", "blue")):
+        releases.publish(tag, config_map("settings", colour=colour))
+        machine.apply(releases(tag))
+    moved = releases.folder.rename(tmp_path / "moved")
+    error = machine.change("rollback", exit_code=1)["error"]
+    assert "--deploy-registry" in error["hint"]
+    machine.change("rollback", "--deploy-registry", f"ocidir://{moved / 'shop'}")
 
 
 def test_whose_release_goes_back_is_not_guessed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from bundler.cli.former import RecordedReleases, barriers_asked
 from bundler.cli.notifications import Listeners
 from bundler.cli.preparing import Ready
 from bundler.cli.several import Consent, over
-from bundler.deploy.events import OnEvent
+from bundler.deploy.events import Event, OnEvent
 from bundler.deploy.flow import apply_to_target
 from bundler.deploy.limits import Limits
 from bundler.deploy.policy import Policy, declared_timeout
@@ -71,6 +71,7 @@ def bring(
         deployments.apply_lines(bundle, environment, results),
     )
     deployments.note_errors(environment, results)
+    _note_halted(environment, results)
     return deployments.exit_code(results)
 
 
@@ -92,7 +93,7 @@ def _runner(
     )
     return replace(
         runner,
-        on_event=on_event,
+        on_event=_also_on_stderr(on_event) if manner.kind == "apply" else on_event,
         former=RecordedReleases(manner.sops, beside, plain_http=manner.plain_http),
         on_barriers=barriers_asked(may_ask=may_ask),
         check=manner.reviewed.check if manner.reviewed else None,
@@ -122,3 +123,24 @@ class _Act:
             dry_run=self._manner.dry_run, state_namespace=self._manner.flags.state_namespace,
             kind=self._manner.kind,
         )  # fmt: skip
+
+
+def _note_halted(environment: str, results: Sequence[TargetResult]) -> None:
+    """What to do about a release that failed half-way and was left as it is."""
+    for result in results:
+        halted = result.status == "failed" and not result.rollback
+        if halted and result.revision and result.revision > 1:
+            only = f" --target {result.target}" if len(results) > 1 else ""
+            back = f"bundler rollback --env {environment}{only}"
+            output.note(f"{environment}/{result.target}: {back} restores the former release")
+
+
+def _also_on_stderr(on_event: OnEvent) -> OnEvent:
+    """Where it turns round is told between the lines of progress, too."""
+
+    def tell(event: Event) -> None:
+        if event.kind == "rollback":
+            output.note(f"{event.environment}/{event.target}: going back to {event.release}")
+        on_event(event)
+
+    return tell

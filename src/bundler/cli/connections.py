@@ -168,5 +168,9 @@ def _ways(flags: ConnectionFlags, places: Sequence[str]) -> list[TargetConnectio
     listed = flags.listed
     missing = [place for place in places if place not in listed]
     if missing:
-        raise NoConnection(f"no connection to {', '.join(missing)}", hint=_HINT)
+        file = flags.targets_file
+        raise NoConnection(
+            f"no connection to {', '.join(missing)}",
+            hint=f"add it to {file}, as in {missing[0]}: {{context: …}}" if file else _HINT,
+        )
     return [listed[place] for place in places]

@@ -10,7 +10,7 @@ from bundler.cli.output import coloured, error_value, printable, table
 from bundler.deploy.preview import Preview
 from bundler.deploy.progress import Progress
 from bundler.deploy.result import TargetResult
-from bundler.errors import BundlerError
+from bundler.errors import BundlerError, Refused
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.changeset import ChangeSet, Plan
 from bundler.model.objects import ObjectRef
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bundler.deploy.preview import Preview
 
 _SERIOUSNESS = (5, 4, 1, 6, 2, 3, 0)
+UNINSTALL = "uninstall"
+"""What is done, where it is not known which release a target has."""
 _COLOURS = {"created": "green", "configured": "yellow", "deleted": "red", "skipped": "dim"}
 
 
@@ -32,7 +34,7 @@ def note_plan(plan: Plan, tag: str) -> None:
 
 def note_removal(plan: Plan) -> None:
     """The plan of an uninstall."""
-    _note(plan, f"{plan.replaces} → nothing" if plan.replaces else "nothing")
+    _note(plan, f"{UNINSTALL} {plan.replaces}" if plan.replaces else UNINSTALL)
 
 
 def _note(plan: Plan, step: str) -> None:
@@ -160,8 +162,13 @@ def result_line(tag: str, environment: str, result: TargetResult) -> str:
 
 
 def _ended(result: TargetResult) -> str:
-    outcome = "not applied" if result.status == "skipped" else result.status
-    return f"{outcome} and {result.outcome}" if result.status == "succeeded" else outcome
+    if result.status == "skipped":
+        return "not applied"
+    if result.revision is None and isinstance(result.error, Refused):
+        return "refused"
+    if result.status == "succeeded" and result.outcome != "uninstalled":
+        return f"{result.status} and {result.outcome}"
+    return result.status
 
 
 def _result_row(environment: str, result: TargetResult) -> tuple[object, ...]:

@@ -36,6 +36,14 @@ def seconds(text: str | float) -> float:
         raise UsageError(str(error), hint="such as 90s, 10m or 1h30m") from error
 
 
+def duration_of(text: str | float) -> float:
+    """As `seconds`; what is wrong is told with the option's name."""
+    try:
+        return seconds(text)
+    except UsageError as error:
+        raise typer.BadParameter(f"{error.message}, {error.hint}") from error
+
+
 def limits(timeout: float | None, stall: float | None, patience: str) -> Limits:
     """How long to wait. Raises UsageError where `patience` is not such as its metavar shows."""
     found: dict[str, Any] = {}
@@ -138,7 +146,7 @@ WaitImages = Annotated[
     typer.Option(
         "--wait-images",
         envvar="BUNDLER_WAIT_IMAGES",
-        parser=seconds,
+        parser=duration_of,
         metavar="DURATION",
         help="How long to wait for images whose builds still run, as in 10m.",
         show_default="0s",
@@ -283,7 +291,7 @@ Timeout = Annotated[
     typer.Option(
         "--timeout",
         envvar="BUNDLER_TIMEOUT",
-        parser=seconds,
+        parser=duration_of,
         metavar="DURATION",
         help="How long to wait until everything is ready, as in 90s or 10m.",
         show_default="the environment's, or 10m",
@@ -294,7 +302,7 @@ StallTimeout = Annotated[
     typer.Option(
         "--stall-timeout",
         envvar="BUNDLER_STALL_TIMEOUT",
-        parser=seconds,
+        parser=duration_of,
         metavar="DURATION",
         help="Stop waiting when nothing has moved for so long, as in 4m.",
         show_default="off",
@@ -315,7 +323,7 @@ LockTimeout = Annotated[
     typer.Option(
         "--lock-timeout",
         envvar="BUNDLER_LOCK_TIMEOUT",
-        parser=seconds,
+        parser=duration_of,
         metavar="DURATION",
         help="How long to wait for somebody else's apply to end.",
         show_default="0s",

@@ -141,7 +141,8 @@ def show_error(error: BundlerError) -> None:
         show_value({"error": error_value(error)})
         return
     note(f"{coloured('error', 'red')}: {printable(error.message)}")
-    show_findings(f for f in error.findings if f.message not in error.message)
+    told = {error.hint} if error.hint else set()
+    show_findings([f for f in error.findings if f.message not in error.message], told)
     if error.hint:
         note(f"{coloured('hint', 'bold')}: {printable(error.hint)}")
 
@@ -155,9 +156,12 @@ def error_value(error: BundlerError) -> dict[str, Any]:
     }
 
 
-def show_findings(findings: Iterable[Finding]) -> None:
-    """All of them, errors first, each rule's together, and a count where they are many."""
-    told: set[str] = set()
+def show_findings(findings: Iterable[Finding], told: Iterable[str] = ()) -> None:
+    """All of them, errors first, each rule's together, and a count where they are many.
+
+    Each hint once, and not those that are `told` elsewhere.
+    """
+    told = set(told)
     in_order = sorted(findings, key=_order)
     for finding in in_order:
         mark = coloured("✗", "red") if finding.severity == "error" else coloured("!", "yellow")

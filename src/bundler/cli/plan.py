@@ -40,7 +40,7 @@ def plan(
         float,
         typer.Option(
             "--good-for",
-            parser=options.seconds,
+            parser=options.duration_of,
             metavar="DURATION",
             help="How long what --out writes may be applied, as in 30m or 24h.",
             show_default="1h",

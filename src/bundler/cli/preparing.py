@@ -18,7 +18,7 @@ from bundler.deploy.preview import Preview, preview
 from bundler.deploy.pull import PulledBundle, pull
 from bundler.deploy.reviewed import Place, Previewed
 from bundler.deploy.verify import verify
-from bundler.errors import UsageError
+from bundler.errors import NotFound, Unreachable, UsageError
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.connection import Destination
 from bundler.model.reference import ArtifactReference, Digest, InvalidReference, Repository
@@ -84,7 +84,11 @@ def pull_recorded(
         place = Repository.parse(deploy_registry)
     reference = ArtifactReference(place, digest=Digest.parse(revision.digest))
     reader = wiring.artifact_registry(plain_http)
-    return pull(reader, reference, wiring.document_schemas())
+    try:
+        return pull(reader, reference, wiring.document_schemas())
+    except (NotFound, Unreachable) as error:
+        hint = error.hint or "--deploy-registry names another place that has it"
+        raise type(error)(error.message, hint=hint, findings=error.findings) from error
 
 
 @contextmanager

@@ -35,8 +35,10 @@ def plan_lines(tag: str, environment: str, previews: Iterable[Preview]) -> Itera
 
 
 def _change(change: Change) -> Iterator[str]:
-    anew = ", deleted and made anew" if change.recreate else ""
-    yield f"  {change.action:<10} {change.ref} ({reason_of(change)}{anew})"
+    said = [] if change.action == "created" and not change.reason else [reason_of(change)]
+    anew = ["deleted and made anew"] if change.recreate else []
+    why = ", ".join(filter(None, said + anew))
+    yield f"  {change.action:<10} {change.ref}" + (f" ({why})" if why else "")
     for field in change.fields:
         yield f"      {field.path}"
         yield from _sides(field)

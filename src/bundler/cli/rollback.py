@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, cast
 
@@ -17,6 +17,7 @@ from bundler.cli.results import migration_lines
 from bundler.deploy import goal
 from bundler.errors import UsageError
 from bundler.model.bundle import VerifiedBundle
+from bundler.model.changeset import Plan
 from bundler.model.connection import Destination
 from bundler.model.revision import Revision
 
@@ -91,12 +92,13 @@ def rollback(
         bundle, environment, take_over=take_over, recreate=recreate, no_prune=no_prune,
         max_deletions=max_deletions, delete=delete,
     )  # fmt: skip
+    consent = several.consent("Go back", revision.tag, is_agreed=yes, dry_run=dry_run)
     manner = Manner(
         replace(flags, state_namespace=state_namespace(found, [d.namespace for d in destinations])),
         replace(policy, on_failure="halt", allow_downgrade=True, past_migrations=past_migrations),
         bringing.within(limits, timeout, bundle, environment),
         several.order(bundle, destinations, at_once, canary or (), keep_going),
-        several.consent("Go back", revision.tag, is_agreed=yes, dry_run=dry_run),
+        replace(consent, show=_shown(consent.show)),
         kind="rollback",
         dry_run=dry_run,
         reason=reason,
@@ -107,6 +109,16 @@ def rollback(
         plain_http=plain_http,
     )
     raise typer.Exit(bringing.bring(bundle, destinations, manner, revision.tag))
+
+
+def _shown(show: Callable[[Plan], None]) -> Callable[[Plan], None]:
+    """Without the warning that it is a step back."""
+
+    def show_plan(plan: Plan) -> None:
+        told = tuple(each for each in plan.warnings if each.rule != "downgrade")
+        show(replace(plan, warnings=told))
+
+    return show_plan
 
 
 def _one_goal(found: Sequence[Deployed], to: str | None, to_revision: int | None) -> Revision:

@@ -30,9 +30,6 @@ from bundler.deploy.targets import Order
 from bundler.model.changeset import Plan
 from bundler.model.connection import Destination
 
-_RELEASE = "the release"
-"""Whichever a target has: they may have different ones."""
-
 
 def uninstall(
     environment: options.Environment,
@@ -124,7 +121,7 @@ def _uninstall_all(
                 state, to, runner, namespace=state.namespace or "", dry_run=dry_run, purge=purge
             )
 
-        return several.over(destinations, act, runner, consent, order, _RELEASE)
+        return several.over(destinations, act, runner, consent, order, deployments.UNINSTALL)
 
 
 def _value(
@@ -141,9 +138,9 @@ def _lines(environment: str, results: Sequence[TargetResult], purge: bool) -> It
     for result in results:
         place = f"{environment}/{result.target}"
         if result.status == "planned":
-            yield from deployments.plan_lines(place, "nothing", result.changes)
+            yield from deployments.plan_lines(place, deployments.UNINSTALL, result.changes)
             continue
-        yield deployments.result_line(_RELEASE, environment, result)
+        yield deployments.result_line(deployments.UNINSTALL, environment, result)
         yield from deployments.failure_lines(environment, result)
         left = [str(c.ref) for c in result.changes.changes if c.action == "skipped"]
         if left:

@@ -45,7 +45,7 @@ def refused(change: Change, conflict: FieldConflict, policy: Policy) -> Finding:
     flags = " ".join(f"--take-over {shlex.quote(name)}" for name in unnamed)
     return Finding(
         FieldConflict.code,
-        conflict.message,
+        conflict.message.removeprefix(f"{change.ref}: "),
         object=str(change.ref),
         hint=f"leave these fields out of the manifests, or take them over: {flags}",
     )

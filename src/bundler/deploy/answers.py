@@ -108,7 +108,8 @@ def _refused(
         return immutable.settled(change, error, policy)
     if isinstance(error, FieldConflict):
         return adoption.refused(change, error, policy)
-    return Finding(error.code, error.message, object=str(change.ref), hint=error.hint)
+    message = error.message.removeprefix(f"{change.ref}: ")
+    return Finding(error.code, message, object=str(change.ref), hint=error.hint)
 
 
 def unasked(change: Change) -> Change:

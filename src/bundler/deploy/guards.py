@@ -157,6 +157,9 @@ def _is_news(current: Revision, former: TargetState | None) -> bool:
     return former.current is None or former.current.digest != current.digest
 
 
+_BACK = "bundler rollback restores what was there before; --allow-downgrade applies the older one"
+
+
 def _step_back(
     place: str, coming: Coming, current: Revision, policy: Policy, is_overtaken: bool
 ) -> Finding:
@@ -177,7 +180,7 @@ def _step_back(
 def _hint_back(is_overtaken: bool) -> str:
     if is_overtaken:  # an uninstall or a rollback may be, too
         return "run it again and look at the new plan"
-    return "--allow-downgrade goes back"
+    return "bundler rollback restores what was there; --allow-downgrade applies the older one"
 
 
 # --- the version --------------------------------------------------------------------------------

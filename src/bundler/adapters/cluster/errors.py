@@ -151,7 +151,9 @@ def _forbidden(answer: Answer, what: str, is_secret: bool) -> BundlerError:
         )
     # Quotas, Pod Security and webhooks answer 403 as well; only RBAC speaks of users.
     if _RBAC.search(text):
-        return PermissionRefused(f"{what}: {text}", hint="ask for a role that allows it")
+        return PermissionRefused(
+            f"{what}: {text}", hint="bundler role writes a role that is enough: docs/permissions.md"
+        )
     if _QUOTA in text:
         return Refused(f"{what}: {text}", hint="free some of the quota, or have it raised")
     return Refused(f"{what}: {_told(answer, is_secret)}")

@@ -130,7 +130,10 @@ class KubernetesLease:
             if mark != seen:
                 is_alive = seen is not None
                 if other and not is_alive:
-                    self._tell(f"{self._place} is locked by {other}: is it still renewed?")
+                    self._tell(
+                        f"{self._place} is locked by {other}: waiting up to "
+                        f"{self._duration:.0f} s to see whether that one is still at work"
+                    )
                 seen, seen_at = mark, now
             duration = float(spec.get("leaseDurationSeconds") or self._duration)
             if not other or now - seen_at >= duration:
