@@ -9,6 +9,7 @@ from bundler.cli import output
 from bundler.cli.output import coloured, error_value, printable, table
 from bundler.deploy.preview import Preview
 from bundler.deploy.progress import Progress
+from bundler.deploy.readiness import UNNOTICED, UNSEEN
 from bundler.deploy.result import TargetResult
 from bundler.errors import BundlerError, Refused
 from bundler.model.bundle import VerifiedBundle
@@ -86,6 +87,8 @@ class ProgressLines:
     def __call__(self, progress: Progress) -> None:
         if progress.word == "waiting":
             self._waited_for.add(progress.ref)
+            if progress.message in (UNSEEN, UNNOTICED):  # everything's first moment
+                return
         elif progress.word == "unchanged" or (
             progress.word == "ready" and progress.ref not in self._waited_for
         ):

@@ -142,9 +142,14 @@ def show_error(error: BundlerError) -> None:
         return
     note(f"{coloured('error', 'red')}: {printable(error.message)}")
     told = {error.hint} if error.hint else set()
-    show_findings([f for f in error.findings if f.message not in error.message], told)
+    show_findings([f for f in error.findings if not _is_said(f, error.message)], told)
     if error.hint:
         note(f"{coloured('hint', 'bold')}: {printable(error.hint)}")
+
+
+def _is_said(finding: Finding, message: str) -> bool:
+    """Whether an error's message says what the finding does, of the same object."""
+    return finding.message in message and (finding.object or "") in message
 
 
 def error_value(error: BundlerError) -> dict[str, Any]:

@@ -34,6 +34,9 @@ class Failed:
 
 Readiness = Ready | InProgress | Failed
 
+UNSEEN = "its controller has not seen it yet"
+UNNOTICED = "its change was not noticed yet"
+
 NEVER_WAITED_FOR = frozenset(
     {
         ("", "ConfigMap"),
@@ -61,7 +64,7 @@ def readiness(obj: KubernetesObject) -> Readiness:
         return InProgress("is being deleted")
     observed, generation = status.get("observedGeneration"), metadata.get("generation")
     if observed is not None and generation is not None and observed != generation:
-        return InProgress("its change was not noticed yet")
+        return InProgress(UNNOTICED)
     if is_true(status, "Reconciling"):
         return InProgress(told(condition(status, "Reconciling")))
     if is_true(status, "Stalled"):
@@ -109,7 +112,7 @@ def _by_conditions(_: Mapping[str, Any], status: Mapping[str, Any]) -> Readiness
 
 def _deployment(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Readiness:
     if "observedGeneration" not in status:
-        return InProgress("its controller has not seen it yet")
+        return InProgress(UNSEEN)
     progressing = condition(status, "Progressing")
     if progressing.get("reason") == "ProgressDeadlineExceeded":
         return Failed(told(progressing))
@@ -142,7 +145,7 @@ def _stateful_set(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Readine
     if strategy.get("type") == "OnDelete":
         return Ready("updates when its pods are deleted")
     if "observedGeneration" not in status:
-        return InProgress("its controller has not seen it yet")
+        return InProgress(UNSEEN)
     wanted, ready = _count(spec, "replicas", 1), _count(status, "readyReplicas")
     updated = _count(status, "updatedReplicas")
     if _count(status, "replicas") != wanted or ready < wanted:
@@ -159,7 +162,7 @@ def _daemon_set(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Readiness
     if _mapping(spec.get("updateStrategy")).get("type") == "OnDelete":
         return Ready("updates when its pods are deleted")
     if "observedGeneration" not in status or "desiredNumberScheduled" not in status:
-        return InProgress("its controller has not seen it yet")
+        return InProgress(UNSEEN)
     wanted = _count(status, "desiredNumberScheduled")
     for key, word in (
         ("currentNumberScheduled", "scheduled"),
@@ -225,7 +228,7 @@ def _service(spec: Mapping[str, Any], _: Mapping[str, Any]) -> Readiness:
 
 def _disruption_budget(_: Mapping[str, Any], status: Mapping[str, Any]) -> Readiness:
     seen = "observedGeneration" in status
-    return Ready() if seen else InProgress("its controller has not seen it yet")
+    return Ready() if seen else InProgress(UNSEEN)
 
 
 def _api_service(_: Mapping[str, Any], status: Mapping[str, Any]) -> Readiness:

@@ -67,12 +67,12 @@ def test_all_conflicts_are_told_with_managers_fields_and_the_flags_that_take_ove
     assert [(each.object, each.message, each.hint) for each in result.error.findings] == [
         (
             "ConfigMap/shop/more",
-            "ConfigMap/shop/more: kubectl-edit manages .data.c",
+            "kubectl-edit manages .data.c",
             "leave these fields out of the manifests, or take them over: --take-over kubectl-edit",
         ),
         (
             "ConfigMap/shop/settings",
-            "ConfigMap/shop/settings: kubectl-edit manages .data.a; my editor manages .data.b",
+            "kubectl-edit manages .data.a; my editor manages .data.b",
             "leave these fields out of the manifests, or take them over: --take-over kubectl-edit",
         ),
     ]
