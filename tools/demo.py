@@ -1,7 +1,7 @@
 """The main job on the sample shop, as a tutorial: every command is printed before it runs.
 
 Builds the shop's git history and images, publishes two releases into a folder registry, looks at
-them, and installs them into stage: a directory, or the cluster of $KUBECONFIG.
+them, installs them into stage (a directory, or a real control plane), and goes back.
 """
 
 from __future__ import annotations
@@ -72,10 +72,16 @@ def run(shell: Shell, connection: str) -> None:
 
     say("Install v1.0.0 into stage. On a terminal it asks; --yes is for CD runners.")
     shell(f"bundler apply v1.0.0 --env stage {connection} --yes")
-    say("Then v1.1.0: only what differs changes, and what is gone is deleted last.")
+    say("What would v1.1.0 change? Every field, before anything is done.")
+    shell(f"bundler plan v1.1.0 --env stage {connection}")
+    say("Only that changes, and what is gone is deleted last.")
     shell(f"bundler apply v1.1.0 --env stage {connection} --yes")
     shell(f"bundler status {connection}")
+    say("Was it wrong? Back to the release before, as a new revision; history goes on.")
+    shell(f"bundler rollback --env stage {connection} --yes")
     shell(f"bundler history {connection}")
+    say("And is it still as the release has it?")
+    shell(f"bundler drift {connection}")
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from bundler.deploy.readiness import UNNOTICED, UNSEEN
 from bundler.deploy.result import TargetResult
 from bundler.errors import BundlerError, Refused
 from bundler.model.bundle import VerifiedBundle
-from bundler.model.changeset import ChangeSet, Plan
+from bundler.model.changeset import Change, ChangeSet, Plan
 from bundler.model.objects import ObjectRef
 
 if TYPE_CHECKING:
@@ -64,9 +64,15 @@ def plan_lines(
     yield f"plan for {place}: {step}: {counted(changes.counts())}"
     for change in changes.changes:
         if change.action != "unchanged":
-            reason = f" ({printable(change.reason)})" if change.reason else ""
+            reason = f" ({printable(why(change))})" if why(change) else ""
             action = paint(f"{change.action:<10}", _COLOURS[change.action])
             yield f"  {action} {printable(str(change.ref))}{reason}"
+
+
+def why(change: Change) -> str:
+    """What is said beside the action, if anything."""
+    anew = "deleted and made anew" if change.recreate else ""
+    return ", ".join(filter(None, (change.reason, anew)))
 
 
 def counted(counts: Mapping[Any, int]) -> str:

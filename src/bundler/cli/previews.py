@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
-from bundler.cli.deployments import apply_value, counted, warning_lines
+from bundler.cli.deployments import apply_value, counted, warning_lines, why
 from bundler.cli.values import cut, cut_where_they_differ, one_line
 from bundler.deploy.preview import Preview, reason_of
 from bundler.model.bundle import VerifiedBundle
@@ -35,10 +36,10 @@ def plan_lines(tag: str, environment: str, previews: Iterable[Preview]) -> Itera
 
 
 def _change(change: Change) -> Iterator[str]:
-    said = [] if change.action == "created" and not change.reason else [reason_of(change)]
-    anew = ["deleted and made anew"] if change.recreate else []
-    why = ", ".join(filter(None, said + anew))
-    yield f"  {change.action:<10} {change.ref}" + (f" ({why})" if why else "")
+    if change.action != "created":
+        change = replace(change, reason=reason_of(change))
+    words = f" ({why(change)})" if why(change) else ""
+    yield f"  {change.action:<10} {change.ref}{words}"
     for field in change.fields:
         yield f"      {field.path}"
         yield from _sides(field)

@@ -134,7 +134,7 @@ def _rolling_out(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str:
     if updated < wanted:
         return f"{updated} of {wanted} replicas are updated"
     if there > updated:
-        return f"{there - updated} old replicas are still there"
+        return f"{there - updated} of {there} replicas are old"
     if available < wanted or _count(status, "readyReplicas") < wanted:
         return f"{available} of {wanted} replicas are available"
     return ""
