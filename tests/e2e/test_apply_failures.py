@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.live_objects import APPS, BATCH, CORE, Namespace, Status, until
+from tests.e2e.live_objects import APPS, CORE, Namespace, Status, until
 from tests.e2e.machine import Machine, value
 from tests.e2e.releases import (
     NEVER,
@@ -165,19 +165,11 @@ def has_pending(place: Namespace) -> bool:
     return any(revision["status"] == "pending" for revision in place.revisions())
 
 
-def has_new_configuration(place: Namespace) -> bool:
-    return place.has(CORE, "configmaps", "features")
-
-
-def runs_new_job(place: Namespace) -> bool:
-    return "migrate:2" in json.dumps(place.listed(BATCH, "jobs"))
-
-
 def rolls_out(place: Namespace) -> bool:
     return "cart:2" in json.dumps(place.listed(APPS, "deployments"))
 
 
-MOMENTS = [has_pending, has_new_configuration, runs_new_job, rolls_out]
+MOMENTS = [has_pending, rolls_out]
 
 
 @pytest.fixture(scope="module")

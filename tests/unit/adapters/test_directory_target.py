@@ -101,7 +101,8 @@ def test_an_encrypted_secret_is_written_as_it_was_committed(tmp_path: Path) -> N
         result = apply_to(target(tmp_path), release("v2", [committed(text)]))
         assert result.changes.counts()["configured"] == count
         assert path.read_bytes() == committed(text).content
-    assert apply_to(target(tmp_path), release("v3", [])).changes.counts()["deleted"] == 1
+    without = release("v3", [config_map("rest")])
+    assert apply_to(target(tmp_path), without).changes.counts()["deleted"] == 1
     assert not path.exists()
 
 
