@@ -186,6 +186,18 @@ def test_missing_permissions_are_all_told_before_anything_changes(
     assert not place.control_plane.has(f"{RBAC}/clusterroles/{place.name}-role")
 
 
+def test_who_may_do_nothing_at_all_is_told_everything_too(
+    releases: Releases, limited: Machine, place: Namespace, untouched: Untouched
+) -> None:
+    releases.publish("v1.0.0", deployment("cart", "cart:1"))
+    place.control_plane.request("DELETE", f"{place.path(RBAC, 'rolebindings')}/deployer")
+    error = limited.refused(releases("v1.0.0"), exit_code=4)
+    for kind in ("ConfigMap", "Lease.coordination.k8s.io", "Deployment.apps"):
+        assert f"create {kind} in namespace {place.name}" in error["message"]
+    assert "bundler role" in error["hint"]
+    assert untouched()
+
+
 @pytest.mark.requirement("B-115")
 def test_an_account_of_one_namespace_is_enough_and_is_recorded(
     releases: Releases, limited: Machine, place: Namespace

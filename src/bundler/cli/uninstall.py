@@ -91,7 +91,9 @@ def uninstall(
         results = _uninstall_all(
             found, flags, runner, typed, order, lock_timeout, dry_run=dry_run, purge=purge
         )
-    output.show(_value(found, environment, results), list(_lines(environment, results, purge)))
+    output.show(
+        _value(found, environment, results), list(_lines(found, environment, results, purge))
+    )
     deployments.note_errors(environment, results)
     raise typer.Exit(deployments.exit_code(results))
 
@@ -134,7 +136,10 @@ def _value(
     }
 
 
-def _lines(environment: str, results: Sequence[TargetResult], purge: bool) -> Iterator[str]:
+def _lines(
+    found: Sequence[Deployed], environment: str, results: Sequence[TargetResult], purge: bool
+) -> Iterator[str]:
+    namespaces = {each.target: each.state.namespace for each in found}
     for result in results:
         place = f"{environment}/{result.target}"
         if result.status == "planned":
@@ -145,5 +150,7 @@ def _lines(environment: str, results: Sequence[TargetResult], purge: bool) -> It
         left = [str(c.ref) for c in result.changes.changes if c.action == "skipped"]
         if left:
             yield f"{place}: left: {', '.join(left)}"
+        if namespaces[result.target] and result.status in ("succeeded", "unchanged"):
+            yield f"{place}: Namespace/{namespaces[result.target]} itself is left"
         if purge and result.status in ("succeeded", "unchanged"):
             yield f"{place}: its inventory and history are removed"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bundler.deploy import rollback
 from bundler.deploy.intent import to_apply, to_uninstall
+from bundler.deploy.permissions import state_of
 from bundler.deploy.result import Runner, TargetResult
 from bundler.deploy.run import Run
 from bundler.errors import BundlerError
@@ -55,7 +56,7 @@ def uninstall_from_target(
 
 def _bring(run: Run, to: DeployTarget, runner: Runner, dry_run: bool) -> TargetResult:
     try:
-        state = to.read()
+        state = state_of(run.wanted, to, runner.policy)
         plan = run.planned(state)
         is_agreed = runner.on_plan(plan)
         if dry_run or not is_agreed:

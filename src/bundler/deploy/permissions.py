@@ -11,7 +11,8 @@ from bundler.deploy.readiness import NEVER_WAITED_FOR
 from bundler.errors import PermissionRefused
 from bundler.model.finding import Finding
 from bundler.model.objects import ObjectRef, pod_spec
-from bundler.ports import Need, PermissionReader
+from bundler.model.revision import TargetState
+from bundler.ports import DeployTarget, Need, PermissionReader
 
 if TYPE_CHECKING:
     from bundler.deploy.plan import Wanted
@@ -45,6 +46,15 @@ def check(
     message = f"causes of failures may stay unknown without permission to {_listed(missing)}"
     place = f"{wanted.environment}/{wanted.target}"
     return (Finding("permission-missing", message, "warning", environment=place),)
+
+
+def state_of(wanted: Wanted, to: DeployTarget, policy: Policy) -> TargetState:
+    """What the target remembers. Who may not look at that is told of all that he may not."""
+    try:
+        return to.read()
+    except PermissionRefused:
+        check(wanted, (), to, policy)
+        raise
 
 
 def _listed(needs: Iterable[Need]) -> str:

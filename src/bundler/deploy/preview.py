@@ -9,6 +9,7 @@ from bundler.deploy.former import foreseen
 from bundler.deploy.guards import Coming, guarded_plan
 from bundler.deploy.image_presence import pullable
 from bundler.deploy.intent import revision_of, wanted_of
+from bundler.deploy.permissions import state_of
 from bundler.deploy.policy import Policy
 from bundler.deploy.result import error_value
 from bundler.errors import BundlerError
@@ -66,7 +67,7 @@ def preview(
     wanted = wanted_of(bundle, environment, target, state_namespace)
     policy = policy or Policy()
     try:
-        state = to.read()
+        state = state_of(wanted, to, policy)
         coming = Coming.of(bundle, environment)
         plan = guarded_plan(coming, wanted, state, to, policy, is_preview=True)
         if to.watcher is not None:  # elsewhere nothing is run

@@ -174,6 +174,8 @@ class ReviewedPlan:
             )
 
     def _changed(self, plan: Plan, made: Collection[ObjectRef] = ()) -> Iterator[Finding]:
+        if plan.is_empty:  # it was applied already: a job that is repeated has nothing to do
+            return
         place = f"{plan.environment}/{plan.target}"
         both = (self._targets[plan.target].objects, _objects(plan))
         reviewed, now = (

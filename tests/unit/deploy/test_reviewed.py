@@ -274,11 +274,20 @@ def test_flags_that_the_plan_was_made_with_are_named(upgraded: FakeCluster) -> N
     assert "--no-prune" in finding.hint
 
 
-def test_a_plan_is_applied_once(upgraded: FakeCluster) -> None:
+def test_a_plan_that_was_applied_leaves_nothing_to_do(upgraded: FakeCluster) -> None:
     plan = reviewed(upgraded, V2)
     apply_reviewed(upgraded, V2, plan)
-    error = apply_reviewed(upgraded, V2, plan).error
-    assert {rule for rule, _ in told(error)} == {"plan-action"}
+    assert apply_reviewed(upgraded, V2, plan).status == "unchanged"
+    assert list(upgraded.revisions) == [1, 2]
+
+
+def test_a_plan_that_was_applied_does_not_bring_back_what_was_changed_since(
+    upgraded: FakeCluster,
+) -> None:
+    plan = reviewed(upgraded, V2)
+    apply_reviewed(upgraded, V2, plan)
+    assert apply(upgraded, V1).error is None
+    assert isinstance(apply_reviewed(upgraded, V2, plan).error, PlanChanged)
 
 
 def test_a_plan_whose_time_is_over_is_refused(upgraded: FakeCluster) -> None:
