@@ -13,7 +13,7 @@ import pytest
 from bundler.adapters.cluster import watch as watching
 from bundler.adapters.cluster.connection import connect
 from bundler.adapters.cluster.discovery import Discovery
-from bundler.adapters.cluster.watch import KubernetesWatcher
+from bundler.adapters.cluster.watch import KubernetesWatcher, latest
 from bundler.errors import Unreachable
 from bundler.model.objects import ObjectRef
 from bundler.ports import Observation
@@ -190,3 +190,9 @@ def test_a_server_that_talks_nonsense_is_an_error_in_the_end(
     server = Server([answer({"items": [{"metadata": None}]})], [events()])
     with pytest.raises(Unreachable, match="does not answer as a Kubernetes API server"):
         list(watched(server, 20))
+
+
+def test_what_is_around_many_objects_is_looked_at_later_but_not_much() -> None:
+    assert latest(1) < 7
+    assert latest(100) < latest(200) < 20
+    assert latest(10_000) == 20

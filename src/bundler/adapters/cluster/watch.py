@@ -30,11 +30,12 @@ _GIVE_UP_SECONDS = 60.0
 """How long a server may be away before that is an error."""
 _BESIDES = (("", "Pod", ""), ("apps", "ReplicaSet", ""), ("", "Event", "type=Warning"))
 """What tells why a workload is not ready."""
-_CALM_SECONDS, _LATEST_SECONDS = 2.0, 6.0
-"""When that is looked at: where nothing was seen to change for so long, or it takes this long.
+_CALM_SECONDS = 2.0
+"""That is looked at where nothing was seen to change for so long, or at the `latest`.
 
 Most of what a rollout changes are pods and ReplicaSets; one that goes well needs no word of them.
 """
+_LATEST_SECONDS, _MORE_SECONDS, _MOST_SECONDS = 6.0, 0.05, 20.0
 _POLL_SECONDS = 2.0
 _MAX_PAUSE = 10.0
 _JOIN_SECONDS = 5.0
@@ -100,7 +101,7 @@ class KubernetesWatcher:
         try:
             for watch in first:
                 watch.start()
-            for observation in _until(end, found, first, later):
+            for observation in _until(end, latest(len(refs)), found, first, later):
                 self._check()
                 yield observation
         finally:
@@ -151,14 +152,22 @@ class KubernetesWatcher:
         return subjects, list(besides.values()), unknown
 
 
+def latest(count: int) -> float:
+    """Seconds until what is around so many objects is looked at, whatever they say themselves.
+
+    The pods and events of many cost the more, and many that roll out well take longer anyway.
+    """
+    return min(_LATEST_SECONDS + count * _MORE_SECONDS, _MOST_SECONDS)
+
+
 def _until(
-    end: float, found: _Found, first: list[_Watch], later: list[_Watch]
+    end: float, patience: float, found: _Found, first: list[_Watch], later: list[_Watch]
 ) -> Iterator[Observation | None]:
     """What is found; `later` start when all else was seen once and the caller still goes on."""
     tick = time.monotonic() + _TICK
     to_list, listed_at, heard_at = len(first), math.inf, 0.0
     while (now := time.monotonic()) < end:
-        if now - listed_at >= _LATEST_SECONDS or now - max(listed_at, heard_at) >= _CALM_SECONDS:
+        if now - listed_at >= patience or now - max(listed_at, heard_at) >= _CALM_SECONDS:
             listed_at = math.inf
             for watch in later:
                 watch.start()
