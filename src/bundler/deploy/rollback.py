@@ -18,8 +18,9 @@ _IN_BETWEEN = "the target is between two releases: apply again, or another relea
 
 
 def is_due(run: Run, result: TargetResult, policy: Policy) -> bool:
-    """Whether the former release is to be restored; never by who lost the lock."""
-    if result.error is None or isinstance(result.error, Locked):
+    """Whether the former release is to be restored; never by who lost the lock, and not because
+    the success of one that is ready could not be written."""
+    if result.error is None or isinstance(result.error, Locked) or run.is_through:
         return False
     return policy.on_failure == "rollback" and run.has_changed
 

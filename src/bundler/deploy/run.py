@@ -44,6 +44,8 @@ class Run:
         self.way_back = WayBack()
         self.has_changed = False
         """Whether anything may have been sent."""
+        self.is_through = False
+        """Whether all that was sent is ready; what is left is to write that down."""
         self._to = to
         self._runner = runner
         self._undoes = undoes
@@ -230,6 +232,7 @@ class Run:
         )
 
     def settle(self, plan: Plan) -> None:
+        self.is_through = True
         record.settle(self._to, self._inventory, plan, self._uids, self.wanted.owner)
 
     # --- ends -----------------------------------------------------------------------------------

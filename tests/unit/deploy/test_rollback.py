@@ -289,6 +289,26 @@ def test_a_release_that_is_ready_is_not_taken_back_for_an_old_revision_that_stay
     assert len(cluster.revisions) == KEPT_REVISIONS
 
 
+def test_a_release_that_is_ready_is_not_taken_back_because_that_cannot_be_written(
+    cluster: FakeCluster,
+) -> None:
+    watched: list[str] = []
+
+    def fail(method: str, _: str) -> None:
+        watched.extend([method] * (method == "watch"))
+        if watched and method == "write_inventory":
+            raise Unreachable("the cluster does not answer")
+
+    apply(cluster, GOOD)
+    cluster.on_call = fail
+    result = restoring(cluster, NEXT)
+    assert isinstance(result.error, Unreachable)
+    assert result.rollback is None
+    cluster.on_call = lambda _, __: None
+    assert restoring(cluster, NEXT).changes.counts()["configured"] == 0
+    assert statuses(cluster)[-1] == ("v1.2.0", "succeeded")
+
+
 def test_who_lost_the_lock_restores_nothing(cluster: FakeCluster) -> None:
     apply(cluster, GOOD)
 
