@@ -45,6 +45,20 @@ def refusals(
     return [*_too_many(deleted, policy), *_wanted(wanted, policy)]
 
 
+def unknown_names(
+    changes: Sequence[Change], wanted: Iterable[ObjectRef], policy: Policy
+) -> Iterator[Finding]:
+    """Warnings of names that no option can mean: a slip of the pen, or done before."""
+    gone, kept = [change.ref for change in changes], list(wanted)
+    for option, names, refs, why in (
+        ("--delete", policy.delete, [*gone, *kept], "nothing that is stale has this name"),
+        ("--recreate", policy.recreate, kept, "no object of the release has this name"),
+    ):
+        for name in sorted(names):
+            if not any(is_named(ref, {name}) for ref in refs):
+                yield Finding("unknown-name", f"{option} {name}: {why}", "warning")
+
+
 def _too_many(deleted: Sequence[ObjectRef], policy: Policy) -> Iterator[Finding]:
     if policy.max_deletions is None or len(deleted) <= policy.max_deletions:
         return

@@ -15,7 +15,7 @@ from bundler.deploy import permissions
 from bundler.deploy.adoption import adopted
 from bundler.deploy.answers import Coming, settle
 from bundler.deploy.apply import DELETIONS
-from bundler.deploy.deletions import deletions, refusals
+from bundler.deploy.deletions import deletions, refusals, unknown_names
 from bundler.deploy.fields import is_unchanged
 from bundler.deploy.immutable import JOB, anew
 from bundler.deploy.policy import DEFINITION, NAMESPACE, Policy
@@ -101,8 +101,9 @@ def make_plan(
     changes, refused = _asked(guesses, wanted, live, to, policy)
     gone = deletions(old, live, wanted.objects, recorded, wanted.owner, policy)
     _raise_all([*foreign, *refused, *refusals(gone, wanted.objects, policy)])
+    unknown = unknown_names(gone, wanted.objects, policy)
     waves = tuple(_waves(changes, gone))
-    return Plan(wanted.environment, wanted.target, waves, warnings=warnings)
+    return Plan(wanted.environment, wanted.target, waves, warnings=(*warnings, *unknown))
 
 
 def _live(

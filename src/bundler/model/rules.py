@@ -341,6 +341,7 @@ RULES: Mapping[str, Rule] = _catalogue(
         cluster_unknown="a cluster whose identity we may not read",
         other_content="a release that is current there with another content",
         permission_missing="a permission without which less can be told of a failure",
+        unknown_name="an object that `--delete` or `--recreate` names, and that is not there",
     ),
     _about_pull_secrets("unknown", "that we may not read", "warning"),
     *_fixed(

@@ -8,6 +8,7 @@ import pytest
 
 from bundler.deploy.policy import Policy
 from bundler.errors import Refused
+from bundler.model.changeset import Plan
 from bundler.model.objects import OWNER, ObjectRef
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.releases import (
@@ -103,6 +104,26 @@ def test_a_claim_is_deleted_only_where_it_is_named_and_again_is_no_error(
     [deleted] = [each for each in result.changes.changes if each.action == "deleted"]
     assert deleted.reason == "named to be deleted, with everything that it holds"
     assert apply(cluster, V2, policy=policy).status == "unchanged"
+
+
+def test_a_name_that_nothing_has_is_told_and_stops_nothing(cluster: FakeCluster) -> None:
+    installed(cluster, CLAIM)
+    policy = Policy(
+        delete=frozenset({"PersistentVolumeClaim/dada", "PersistentVolumeClaim/data"}),
+        recreate=frozenset({"Deployment/cort", "ConfigMap/settings"}),
+    )
+    plan: list[Plan] = []
+
+    def agree(found: Plan) -> bool:
+        plan.append(found)
+        return True
+
+    result = apply(cluster, V2, policy=policy, on_plan=agree)
+    assert result.status == "succeeded"
+    assert [str(each.message) for each in plan[0].warnings if each.rule == "unknown-name"] == [
+        "--delete PersistentVolumeClaim/dada: nothing that is stale has this name",
+        "--recreate Deployment/cort: no object of the release has this name",
+    ]
 
 
 def test_what_the_release_has_cannot_be_named_to_be_deleted(cluster: FakeCluster) -> None:
