@@ -7,7 +7,15 @@ import threading
 import pytest
 
 from bundler.deploy.apply import Applied, apply_wave
-from bundler.errors import BundlerError, NotReady, Refused, Unreachable
+from bundler.errors import (
+    BundlerError,
+    FieldConflict,
+    ImmutableField,
+    NotReady,
+    OwnershipRefused,
+    Refused,
+    Unreachable,
+)
 from bundler.model.changeset import Change, Wave
 from bundler.model.claim import NO_CLAIM, Claim
 from bundler.model.objects import KubernetesObject, ObjectRef
@@ -55,6 +63,26 @@ def failure(**errors: BundlerError) -> BundlerError:
 def test_one_error_is_told_as_it_is() -> None:
     error = Refused("ConfigMap/shop/a: no", hint="ask")
     assert failure(a=error) is error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ImmutableField("ConfigMap/shop/a: immutable", fields=["data"]), Refused),
+        (
+            FieldConflict("ConfigMap/shop/a: taken", managers={"kubectl": ["data"]}),
+            OwnershipRefused,
+        ),
+    ],
+    ids=["immutable", "conflict"],
+)
+def test_errors_that_say_more_of_one_object_are_told_with_others(
+    error: BundlerError, kind: type[BundlerError]
+) -> None:
+    found = failure(a=error, b=Unreachable("the cluster does not answer"))
+    assert type(found) is kind
+    assert found.message == f"{error.message} (and 1 more)"
+    assert [each.rule for each in found.findings] == [error.code, "unreachable"]
 
 
 def test_all_errors_of_a_wave_are_told_in_one_of_the_kind_that_says_most() -> None:
