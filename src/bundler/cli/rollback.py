@@ -59,15 +59,7 @@ def rollback(
     webhooks: options.WebhooksFile = None,
     metrics: options.MetricsFile = None,
     sops: options.Sops = None,
-    deploy_registry: Annotated[
-        str | None,
-        typer.Option(
-            "--deploy-registry",
-            envvar="BUNDLER_DEPLOY_REGISTRY",
-            metavar="oci://…|ocidir://…",
-            help="Where to pull it from; where it was pulled from then by default.",
-        ),
-    ] = None,
+    deploy_registry: options.RecordedRegistry = None,
     plain_http: options.PlainHttp = False,
     _: options.OutputFormat = output.Format.text,
 ) -> None:

@@ -12,7 +12,7 @@ from bundler.errors import PermissionRefused
 from bundler.model.finding import Finding
 from bundler.model.objects import ObjectRef, pod_spec
 from bundler.model.revision import TargetState
-from bundler.ports import DeployTarget, Need, PermissionReader
+from bundler.ports import CAUSES, DeployTarget, Need, PermissionReader
 
 if TYPE_CHECKING:
     from bundler.deploy.plan import Wanted
@@ -23,8 +23,6 @@ _BY_NAME = ("get", "patch", "delete")
 """What may be allowed for some objects of the whole cluster, and not for all of their kind."""
 _STATE_VERBS = ("get", "list", "create", "update", "delete")
 _LOCK_VERBS = ("get", "create", "update")
-_CAUSES = (("", "Pod"), ("apps", "ReplicaSet"), ("", "Event"))
-"""What tells why a workload does not get ready."""
 
 
 def check(
@@ -85,7 +83,7 @@ def required_needs(
 def helpful_needs(wanted: Wanted) -> Iterator[Need]:
     """Without which a failure has no cause but the workload's own words."""
     for namespace in {ref.namespace for ref, obj in wanted.objects.items() if pod_spec(obj)}:
-        for group, kind in _CAUSES:
+        for group, kind in CAUSES:
             yield Need("list", group, kind, namespace)
             yield Need("watch", group, kind, namespace)
 

@@ -34,6 +34,7 @@ from bundler.ports.source import (
     WorkTree,
 )
 from bundler.ports.target import (
+    CAUSES,
     Decrypter,
     DeployTarget,
     Holder,
@@ -51,6 +52,7 @@ from bundler.ports.target import (
 )
 
 __all__ = [
+    "CAUSES",
     "ArtifactReader",
     "ArtifactRegistry",
     "ArtifactWriter",

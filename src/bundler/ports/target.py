@@ -30,6 +30,11 @@ class Need(NamedTuple):
         return f"{self.verb} {self.kind}{group}{name}{where}"
 
 
+CAUSES = (("", "Pod"), ("apps", "ReplicaSet"), ("", "Event"))
+"""(group, kind) of what is observed beside the objects that are waited for: it tells why one of
+them does not get ready."""
+
+
 class Observation(NamedTuple):
     """An object as a watch saw it; None when it is gone."""
 

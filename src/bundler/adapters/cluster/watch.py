@@ -22,16 +22,16 @@ from bundler.adapters.cluster.logs import last_lines
 from bundler.adapters.cluster.objects import items, pages
 from bundler.errors import BundlerError, PermissionRefused, Unreachable
 from bundler.model.objects import KubernetesObject, ObjectRef
-from bundler.ports import Observation
+from bundler.ports import CAUSES, Observation
 
 _TICK = 1.0
 _WATCH_SECONDS = 300
 _GIVE_UP_SECONDS = 60.0
 """How long a server may be away before that is an error."""
-_BESIDES = (("", "Pod", ""), ("apps", "ReplicaSet", ""), ("", "Event", "type=Warning"))
-"""What tells why a workload is not ready."""
+_SELECTORS = {("", "Event"): "type=Warning"}
+"""Which of the causes are of interest, where not all are."""
 _CALM_SECONDS = 2.0
-"""That is looked at where nothing was seen to change for so long, or at the `latest`.
+"""Causes are looked at where nothing was seen to change for so long, or at the `latest`.
 
 Most of what a rollout changes are pods and ReplicaSets; one that goes well needs no word of them.
 """
@@ -136,10 +136,13 @@ class KubernetesWatcher:
                 places[resource, ref.namespace if resource.is_namespaced else ""].add(ref)
         besides = {
             (resource, namespace): _Subject(
-                resource, namespace, is_besides=True, field_selector=selector
+                resource,
+                namespace,
+                is_besides=True,
+                field_selector=_SELECTORS.get((group, kind), ""),
             )
             for namespace in sorted({ref.namespace for ref in refs if ref.namespace})
-            for group, kind, selector in _BESIDES
+            for group, kind in CAUSES
             if (resource := self._discovery.find(group, kind))
         }
         subjects = []
