@@ -87,6 +87,8 @@ def test_an_apply_killed_at_any_request_comes_to_the_same_end_when_it_is_run_aga
 ENDS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 AT_ONCE = 5.0
 """Seconds in which an interrupted command has ended."""
+LATE = 0.5
+"""Seconds after the interruption in which the answer comes."""
 
 
 def interrupting(running: list[Started], number: signal.Signals, *, is_heard: bool) -> Fault:
@@ -95,6 +97,7 @@ def interrupting(running: list[Started], number: signal.Signals, *, is_heard: bo
     def act(exchange: Exchange) -> None:
         running[-1].send(number)
         if is_heard:
+            time.sleep(LATE)
             exchange.proxy.pass_on(exchange)
         else:
             running[-1].wait(20)

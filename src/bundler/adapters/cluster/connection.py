@@ -95,6 +95,7 @@ class KubernetesConnection:
         self._size = size
         self._pools = Pools(endpoint, size)
         self._lock = threading.Lock()
+        self._answered = threading.Condition(self._lock)
         self._under_way: Counter[Callable[[], None] | None] = Counter()
         self.server = endpoint.server
         """Scheme, host and path, as messages may show them."""
@@ -171,12 +172,17 @@ class KubernetesConnection:
         try:
             yield
         finally:
-            with self._lock:
+            with self._answered:
                 self._under_way[before] -= 1
+                self._answered.notify_all()
 
-    def has_under_way(self, before: Callable[[], None]) -> bool:
-        """Whether something of this `before` was sent that has no answer yet: it may be late."""
-        return self._under_way[before] > 0
+    def is_answered(self, before: Callable[[], None], within: float) -> bool:
+        """Whether all that was sent of this `before` has its answer within so many seconds.
+
+        What has none may be late.
+        """
+        with self._answered:
+            return self._answered.wait_for(lambda: self._under_way[before] <= 0, within)
 
     @contextmanager
     def stream(self, path: str, query: Mapping[str, str]) -> Iterator[WatchStream]:

@@ -23,6 +23,8 @@ RENEW_SECONDS = 5.0
 _REQUEST_SECONDS = 10.0
 """How long a request may be on its way before the server acts on it."""
 _POLL_SECONDS = 0.5
+_ANSWER_SECONDS = 2.0
+"""How long an interrupted command waits for the answers to what it has sent."""
 
 
 def _running_clock() -> float:
@@ -234,7 +236,7 @@ class KubernetesLease:
         """
         self._is_given_back = True
         self._renewed_at = self._taken_by = None
-        if self._connection.has_under_way(self.check):
+        if not self._connection.is_answered(self.check, within=_ANSWER_SECONDS):
             return
         with suppress(BundlerError):
             lease = self._read()
