@@ -35,7 +35,7 @@ BundlerError                    1  failed
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from bundler.model.finding import Finding
 
@@ -53,6 +53,21 @@ class BundlerError(Exception):
         self.message = message
         self.hint = hint
         self.findings = tuple(findings)
+
+    def reworded(
+        self,
+        message: str | None = None,
+        *,
+        hint: str | None = None,
+        findings: Iterable[Finding] | None = None,
+    ) -> Self:
+        """The same error told otherwise; what is not given stays."""
+        again = type(self).__new__(type(self), message or self.message)
+        vars(again).update(vars(self))
+        again.message = message or self.message
+        again.hint = hint or self.hint
+        again.findings = self.findings if findings is None else tuple(findings)
+        return again
 
 
 class NotFound(BundlerError):

@@ -129,4 +129,4 @@ def _told(place: BranchFolder) -> Iterator[None]:
         yield
     except BundlerError as error:
         words = error.message.replace(str(place.files), str(place))
-        raise type(error)(words, hint=error.hint, findings=error.findings) from error
+        raise error.reworded(words) from error

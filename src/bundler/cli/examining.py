@@ -78,7 +78,7 @@ class Examination:
             return preparing.recorded(revision, self.deploy_registry, self.plain_http)
         except BundlerError as error:
             hint = error.hint if self.deploy_registry else _ELSEWHERE
-            raise type(error)(error.message, hint=hint, findings=error.findings) from error
+            raise error.reworded(hint=hint) from error
 
     def _examine(self, target: Deployed, pulled: Future[VerifiedBundle] | None) -> Examined:
         bundle, error = _tried(pulled.result) if pulled else (None, None)

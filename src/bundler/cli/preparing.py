@@ -88,7 +88,7 @@ def pull_recorded(
         return pull(reader, reference, wiring.document_schemas())
     except (NotFound, Unreachable) as error:
         hint = error.hint or "--deploy-registry names another place that has it"
-        raise type(error)(error.message, hint=hint, findings=error.findings) from error
+        raise error.reworded(hint=hint) from error
 
 
 @contextmanager

@@ -143,15 +143,6 @@ def _side_by_side(
         raise _together(errors)
 
 
-def _plain_kind(error: BundlerError) -> type[BundlerError]:
-    """Its class, or the nearest above that is made of what all errors are: some say more of one
-    object than can be said of many."""
-    for kind in type(error).__mro__:
-        if issubclass(kind, BundlerError) and "__init__" not in vars(kind):
-            return kind
-    return BundlerError
-
-
 def _together(errors: Sequence[BundlerError]) -> BundlerError:
     """One error for all, of the kind that says most, with a finding for each."""
     if len(errors) == 1:
@@ -165,9 +156,8 @@ def _together(errors: Sequence[BundlerError]) -> BundlerError:
         )
 
     first, *others = sorted(errors, key=order)
-    return _plain_kind(first)(
+    return first.reworded(
         f"{first.message} (and {len(others)} more)",
-        hint=first.hint,
         findings=[
             finding
             for error in (first, *others)
