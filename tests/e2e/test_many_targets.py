@@ -189,3 +189,69 @@ def test_a_dry_run_of_several_targets_shows_them_all(
         ("planned", 2)
     ] * 3
     assert not (tmp_path / "eu").exists()
+
+
+# --- going back and uninstalling ----------------------------------------------------------------
+
+
+def lose(tmp_path: Path, target: str) -> None:
+    """A folder that cannot be looked into any more."""
+    (tmp_path / target).rename(tmp_path / f"{target}-lost")
+    (tmp_path / target).write_text("a file where a folder should be")
+
+
+@pytest.fixture
+def one_is_lost(tmp_path: Path, folders: Releases, runner: Machine) -> Machine:
+    """Two releases everywhere, then one target is out of reach."""
+    for tag, colour in (("v1.0.0", "red"), ("v1.1.0", "blue")):
+        folders.publish(tag, config_map("settings", colour=colour))
+        runner.apply(folders(tag))
+    lose(tmp_path, "us")
+    return runner
+
+
+@pytest.mark.requirement("C-14")
+@pytest.mark.parametrize("command", ["rollback", "uninstall"])
+def test_a_target_out_of_reach_keeps_all_as_they_are_unless_the_others_are_to_go_on(
+    tmp_path: Path, one_is_lost: Machine, command: str
+) -> None:
+    settings = tmp_path / "asia/shop-asia/configmap/settings.yaml"
+    result = one_is_lost(command, "--env", "stage", "--yes")
+    assert result.exit_code == 2
+    assert "error: stage/us: " in result.stderr
+    assert "--keep-going goes on without it" in result.stderr
+    assert "blue" in settings.read_text()
+
+    done = one_is_lost.change(command, "--keep-going", exit_code=2)["targets"]
+    assert [(each["target"], each["status"]) for each in done] == [
+        ("eu", "succeeded"), ("asia", "succeeded"), ("us", "failed"),
+    ]  # fmt: skip
+    assert done[2]["error"]["code"] == "no-connection"
+    if command == "rollback":
+        assert "red" in settings.read_text()
+    else:
+        assert not settings.exists()
+
+
+def test_nothing_goes_back_where_no_target_can_be_reached(
+    tmp_path: Path, one_is_lost: Machine
+) -> None:
+    for target in ("eu", "asia"):
+        lose(tmp_path, target)
+    result = one_is_lost("rollback", "--env", "stage", "--yes", "--keep-going")
+    assert result.exit_code == 2
+    assert "; nor stage/us, stage/asia" in result.stderr
+
+
+def test_nothing_goes_back_where_the_canary_cannot_be_reached(
+    tmp_path: Path, folders: Releases, runner: Machine
+) -> None:
+    careful = Releases(tmp_path / "careful", folders.namespaces, canaries=frozenset({"us"}))
+    for tag, colour in (("v1.0.0", "red"), ("v1.1.0", "blue")):
+        careful.publish(tag, config_map("settings", colour=colour))
+        runner.apply(careful(tag))
+    lose(tmp_path, "us")
+    result = runner("rollback", "--env", "stage", "--yes", "--keep-going")
+    assert result.exit_code == 2
+    assert "it is a canary" in result.stderr
+    assert "blue" in (tmp_path / "eu/shop-eu/configmap/settings.yaml").read_text()

@@ -43,6 +43,8 @@ class Manner:
     listeners: Listeners = field(default_factory=Listeners)
     sops: str | None = None
     plain_http: bool = False
+    unreached: Sequence[TargetResult] = ()
+    """Targets that it is done without, and why."""
 
 
 def bring(
@@ -66,6 +68,7 @@ def bring(
             output.note(f"{destination.place}: {back}{ready.bundle.reference}")
         act = _Act(ready, environment, manner)
         results = over(destinations, act, runner, manner.consent, manner.order, tag)
+        results += manner.unreached
     output.show(
         deployments.apply_value(bundle, environment, results),
         deployments.apply_lines(bundle, environment, results),

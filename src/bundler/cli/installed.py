@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from bundler.cli.connections import ConnectionFlags, Deployed, reached
+from bundler.cli import output
+from bundler.cli.connections import ConnectionFlags, Deployed, Reached, reached
+from bundler.deploy.result import TargetResult
 from bundler.errors import UsageError
 
 
-def installed(flags: ConnectionFlags, environment: str, target: str | None) -> list[Deployed]:
-    """The targets of an environment that have a history.
+class Installed(NamedTuple):
+    """The targets of an environment that have a history, and those that tell none."""
 
-    Raises UsageError for none, and where it is not clear whose they are; NoConnection, and the
-    error of a connection that leads nowhere.
+    targets: list[Deployed]
+    unreached: list[TargetResult]
+    """Failed already, because no connection leads there."""
+
+
+def installed(
+    flags: ConnectionFlags, environment: str, target: str | None, *, keep_going: bool = False
+) -> Installed:
+    """Raises UsageError for none with a history, and where it is not clear whose they are;
+    NoConnection; and the error of connections that lead nowhere, unless others are to go on.
     """
     answers = reached(flags, environment, target)
-    for error in answers.errors.values():
-        raise error
+    unreached = _unreached(answers, keep_going=keep_going)
     found = [each for each in answers.targets if each.state.revisions]
     if not found:
         raise UsageError(
@@ -37,7 +47,26 @@ def installed(flags: ConnectionFlags, environment: str, target: str | None) -> l
                 f"{place} has a history in each of the namespaces {', '.join(where)}",
                 hint="--namespace names the one that is meant",
             )
-    return found
+    return Installed(found, unreached)
+
+
+def _unreached(answers: Reached, *, keep_going: bool) -> list[TargetResult]:
+    if not answers.errors:
+        return []
+    if not (keep_going and answers.targets):
+        place, *others = answers.errors
+        error = answers.errors[place]
+        hints = [error.hint, "--keep-going goes on without it" if answers.targets else None]
+        raise error.reworded(
+            f"{place}: {error.message}" + (f"; nor {', '.join(others)}" if others else ""),
+            hint="; ".join(filter(None, hints)),
+        )
+    for place, error in answers.errors.items():
+        output.note(f"{place}: going on without it: {error.message}")
+    return [
+        TargetResult(place.partition("/")[2], "failed", outcome=error.message, error=error)
+        for place, error in answers.errors.items()
+    ]
 
 
 def state_namespace(found: Sequence[Deployed], own: Sequence[str]) -> str | None:

@@ -15,6 +15,7 @@ from bundler.cli.installed import installed, state_namespace
 from bundler.cli.notifications import Listeners
 from bundler.cli.results import migration_lines
 from bundler.deploy import goal
+from bundler.deploy.result import TargetResult
 from bundler.errors import UsageError
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.changeset import Plan
@@ -74,11 +75,12 @@ def rollback(
     reason = options.one_line(reason) if reason is not None else None
     limits = options.limits(timeout, stall_timeout, patience)
     flags = ConnectionFlags(context, kubeconfig, directory, targets, namespace, cluster)
-    found = installed(flags, environment, target)
+    found, unreached = installed(flags, environment, target, keep_going=keep_going)
     revision = _one_goal(found, to, to_revision)
     bundle = preparing.recorded(revision, deploy_registry, plain_http)
     for line in migration_lines(cast("dict[str, Any]", bundle.release.value)):
         output.note(line)
+    _need_canaries(bundle, environment, unreached)
     destinations = _destinations(bundle, found)
     policy = preparing.policy(
         bundle, environment, take_over=take_over, recreate=recreate, no_prune=no_prune,
@@ -99,6 +101,7 @@ def rollback(
         listeners=Listeners(events, webhooks, metrics),
         sops=sops,
         plain_http=plain_http,
+        unreached=unreached,
     )
     raise typer.Exit(bringing.bring(bundle, destinations, manner, revision.tag))
 
@@ -135,6 +138,19 @@ def _goal(each: Deployed, to: str | None, to_revision: int | None) -> Revision:
     if to is not None:
         return goal.named(each.state, to, each.place)
     return goal.before(each.state, each.place)
+
+
+def _need_canaries(
+    bundle: VerifiedBundle, environment: str, unreached: Sequence[TargetResult]
+) -> None:
+    """Raises the error of a canary that cannot be reached: the others do not begin then."""
+    targets = cast("dict[str, Any]", bundle.release.value)["environments"][environment]["targets"]
+    for each in unreached:
+        if each.error and targets.get(each.target, {}).get("canary"):
+            raise each.error.reworded(
+                f"{environment}/{each.target}: {each.error.message}",
+                hint="it is a canary, which comes first: --target names one of the others",
+            )
 
 
 def _destinations(bundle: VerifiedBundle, found: Sequence[Deployed]) -> list[Destination]:

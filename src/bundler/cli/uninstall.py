@@ -65,7 +65,7 @@ def uninstall(
     reason = options.one_line(reason) if reason is not None else None
     policy = Policy(delete=preparing.named("--delete", delete))
     flags = ConnectionFlags(context, kubeconfig, directory, targets, namespace, cluster)
-    found = installed(flags, environment, target)
+    found, unreached = installed(flags, environment, target, keep_going=keep_going)
 
     consent = several.Consent(
         deployments.note_warnings if dry_run else deployments.note_removal,
@@ -91,6 +91,7 @@ def uninstall(
         results = _uninstall_all(
             found, flags, runner, typed, order, lock_timeout, dry_run=dry_run, purge=purge
         )
+    results += unreached
     output.show(
         _value(found, environment, results), list(_lines(found, environment, results, purge))
     )
@@ -150,7 +151,7 @@ def _lines(
         left = [str(c.ref) for c in result.changes.changes if c.action == "skipped"]
         if left:
             yield f"{place}: left: {', '.join(left)}"
-        if namespaces[result.target] and result.status in ("succeeded", "unchanged"):
+        if namespaces.get(result.target) and result.status in ("succeeded", "unchanged"):
             yield f"{place}: Namespace/{namespaces[result.target]} itself is left"
         if purge and result.status in ("succeeded", "unchanged"):
             yield f"{place}: its inventory and history are removed"
