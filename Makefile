@@ -22,10 +22,11 @@ demo: $(READY)
 	@$(BIN)/python tools/build.py $(if $(filter cluster,$(TARGET)),cluster,demo)
 	@$(BIN)/python tools/demo.py --target $(TARGET)
 
-# The whole suite, with real registries and a real Kubernetes control plane.
+# The whole suite, with real registries and a real Kubernetes control plane. Its tests wait for these
+# half of their time: 3 workers suit 2 cores.
 test: $(READY)
 	@$(BIN)/python tools/build.py test
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
