@@ -30,6 +30,7 @@ from bundler.publish.pack import pack
 from bundler.publish.placement import placed
 from bundler.publish.push import push
 from bundler.publish.render import files
+from bundler.publish.versions import with_versions
 
 Object = dict[str, Any]
 COMMIT_TIME = 1_750_000_000
@@ -105,7 +106,7 @@ def _rendered(
     objects: Sequence[Object],
 ) -> RenderedTarget:
     overlay = PinnedTarget(environment, target, ())
-    committed = placed(overlay, project.name, lock, {}, objects)
+    committed = with_versions(placed(overlay, project.name, lock, {}, objects))
     texts = {ObjectRef.of(obj): write_documents([obj]) for obj in committed if is_encrypted(obj)}
     return RenderedTarget(environment, target, committed, texts)
 

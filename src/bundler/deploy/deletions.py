@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from bundler.deploy.apply import uid_of
 from bundler.deploy.policy import KEPT_KINDS, NAMESPACE, Policy, is_named
+from bundler.deploy.versions import kept_versions
 from bundler.model.changeset import Change
 from bundler.model.finding import Finding
 from bundler.model.inventory import Inventory
@@ -29,9 +30,14 @@ def deletions(
     """
     moved = {uid_of(live[ref]) for ref in wanted.keys() & live.keys()} - {""}
     present = [(ref, live[ref]) for ref in old if ref in live and uid_of(live[ref]) not in moved]
+    versions = kept_versions([ref for ref, _ in present], live, wanted)
     changes = []
     for ref, obj in present:
-        reason = _not_ours(obj, recorded.objects[ref], owner) or _kept(ref, obj, wanted, policy)
+        reason = (
+            _not_ours(obj, recorded.objects[ref], owner)
+            or _kept(ref, obj, wanted, policy)
+            or ("" if is_named(ref, policy.delete) else versions.get(ref, ""))
+        )
         note = reason or _warning(ref)
         changes.append(Change(ref, "skipped" if reason else "deleted", None, obj, reason=note))
     return changes

@@ -230,6 +230,7 @@ RULES: Mapping[str, Rule] = _catalogue(
         "objects",
         _ONCE,
         unknown_wave="an annotation `release-bundler/wave` or `/weight` that says none",
+        keep_versions="a Deployment of which no versions can be kept, and is asked to",
     ),
     # --- layers -----------------------------------------------------------------------------
     *_fixed(

@@ -25,6 +25,7 @@ from bundler.publish.pin import (
 )
 from bundler.publish.placement import check_place, check_shape, file_of, placed
 from bundler.publish.rendering import Documents, Renderers, Rendering, rendering
+from bundler.publish.versions import with_versions
 
 
 def render(
@@ -122,7 +123,7 @@ def _finished(
         replace(finding, file=finding.file or _file(pinned, finding, objects))
         for finding in check_pins(pinned, project, objects, lock.external)
     ]
-    return RenderedTarget(pinned.environment, pinned.target, objects), noticed
+    return RenderedTarget(pinned.environment, pinned.target, with_versions(objects)), noticed
 
 
 def _file(

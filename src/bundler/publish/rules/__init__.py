@@ -23,6 +23,7 @@ from bundler.publish.rules.stability import (
     replicas_under_hpa,
     selector_changed,
 )
+from bundler.publish.rules.versions import keep_versions
 
 _CHECKS: Mapping[Callable[[Scope], Iterator[Finding]], tuple[str, ...]] = {
     plain_secret: ("plain-secret",),
@@ -33,6 +34,7 @@ _CHECKS: Mapping[Callable[[Scope], Iterator[Finding]], tuple[str, ...]] = {
     selector_changed: ("selector-changed",),
     label_in_selector: ("label-in-selector",),
     replicas_under_hpa: ("replicas-under-hpa",),
+    keep_versions: ("keep-versions",),
 }
 """Check → the rules that it tells of."""
 

@@ -1,0 +1,89 @@
+"""What stays of former versions of Deployments, and what is switched when a new one is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from bundler.deploy.readiness import is_true
+from bundler.model.changeset import Change
+from bundler.model.objects import KubernetesObject, ObjectRef, pod_spec
+from bundler.model.versions import family_of, selected_version, version_of, versions_to_keep
+
+Objects = Mapping[ObjectRef, KubernetesObject]
+
+
+def is_switched(change: Change) -> bool:
+    """Whether it leads to another version from then on, which has to be ready."""
+    if change.desired is None or change.live is None:
+        return False
+    version = selected_version(change.desired)
+    return version is not None and version != selected_version(change.live)
+
+
+def kept_versions(
+    old: Collection[ObjectRef], live: Objects, wanted: Objects
+) -> Mapping[ObjectRef, str]:
+    """Of what is stale, the versions to keep and what their pods need → why.
+
+    The version that serves goes first, then the newest; what is not available is no version to go
+    back to.
+    """
+    serving = {
+        (ref.namespace, selected_version(live[ref])) for ref in wanted if ref in live
+    }  # of Services, before they are switched
+    kept: dict[ObjectRef, str] = {}
+    for deployment in wanted.values():
+        count, family = versions_to_keep(deployment), family_of(deployment)
+        if not count or family is None:
+            continue
+        former = [ref for ref in old if ref in live and family_of(live[ref]) == family]
+
+        def rank(ref: ObjectRef) -> tuple[bool, str]:
+            is_serving = (ref.namespace, version_of(live[ref])) in serving
+            return is_serving, str(live[ref]["metadata"].get("creationTimestamp") or "")
+
+        able = [ref for ref in former if rank(ref)[0] or _is_available(live[ref])]
+        for ref in sorted(able, key=rank, reverse=True)[:count]:
+            kept[ref] = "a version that is kept ready, to go back to"
+    needs = {need: ref for ref in kept for need in _needed(live[ref])}
+    return {ref: f"{needs[ref]} needs it" for ref in old if ref in needs} | kept
+
+
+def _is_available(deployment: KubernetesObject) -> bool:
+    """A folder knows nothing of that."""
+    status = deployment.get("status")
+    return not status or is_true(status, "Available")
+
+
+def _needed(deployment: KubernetesObject) -> Iterator[ObjectRef]:
+    """What pods would not start again without."""
+    namespace = ObjectRef.of(deployment).namespace
+    found = pod_spec(deployment)
+    for kind, name in _named(found[1]) if found else ():
+        if name:
+            yield ObjectRef("", kind, namespace, str(name))
+
+
+def _named(pod: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    yield "ServiceAccount", pod.get("serviceAccountName")
+    yield from (("Secret", each.get("name")) for each in pod.get("imagePullSecrets") or ())
+    for volume in pod.get("volumes") or ():
+        projected = (volume.get("projected") or {}).get("sources") or ()
+        yield "PersistentVolumeClaim", (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        for source in (volume, *projected):
+            yield "ConfigMap", (source.get("configMap") or {}).get("name")
+            secret = source.get("secret") or {}
+            yield "Secret", secret.get("secretName") or secret.get("name")
+    for container in _containers(pod):
+        for each in container.get("envFrom") or ():
+            yield "ConfigMap", (each.get("configMapRef") or {}).get("name")
+            yield "Secret", (each.get("secretRef") or {}).get("name")
+        for variable in container.get("env") or ():
+            source = variable.get("valueFrom") or {}
+            yield "ConfigMap", (source.get("configMapKeyRef") or {}).get("name")
+            yield "Secret", (source.get("secretKeyRef") or {}).get("name")
+
+
+def _containers(pod: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    return [*(pod.get("initContainers") or ()), *(pod.get("containers") or ())]

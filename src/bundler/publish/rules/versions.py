@@ -1,0 +1,50 @@
+"""What keeps a Deployment from being switched to, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bundler.model.finding import Finding, json_pointer
+from bundler.model.objects import KubernetesObject, ObjectRef
+from bundler.model.versions import (
+    KEEP_VERSIONS,
+    asked_to_keep,
+    family_of,
+    selected_version,
+    version_of,
+    versions_to_keep,
+)
+from bundler.publish.rules.scope import Scope
+
+_POINTER = json_pointer("metadata", "annotations", KEEP_VERSIONS)
+
+
+def keep_versions(scope: Scope) -> Iterator[Finding]:
+    switched = {(ref.namespace, selected_version(obj)) for ref, obj in scope.of_kind("", "Service")}
+    for obj in scope.target.objects:
+        if asked_to_keep(obj) is None:
+            continue
+        if problem := _problem(scope, obj, switched):
+            message, hint = problem
+            yield scope.finding("keep-versions", obj, _POINTER, message, hint)
+
+
+def _problem(
+    scope: Scope, obj: KubernetesObject, switched: set[tuple[str, str | None]]
+) -> tuple[str, str] | None:
+    if not versions_to_keep(obj):
+        said = asked_to_keep(obj)
+        return f"{said!r} is no number of versions to keep", 'of a Deployment, "1" to "9"'
+    ref = ObjectRef.of(obj)
+    _, name = family_of(obj) or ("", ref.name)
+    if autoscaler := scope.autoscaler(ref._replace(name=name)):
+        return (
+            f"{ObjectRef.of(autoscaler.obj)} scales it, and would scale no version but one",
+            "give it a number of replicas in place of the autoscaler, or keep no versions",
+        )
+    if (ref.namespace, version_of(obj)) not in switched:
+        return (
+            "no Service is for its pods alone, so that nothing could be switched",
+            "give its pods a label that no other workload has, and the Service a selector of it",
+        )
+    return None

@@ -1,0 +1,101 @@
+"""Which of the former versions of a Deployment stay, and what stays with them."""
+
+from __future__ import annotations
+
+import pytest
+
+from bundler.deploy.versions import kept_versions
+from bundler.model.objects import ObjectRef
+from bundler.model.versions import KEEP_VERSIONS
+from bundler.publish.versions import with_versions
+from tests.fakes.releases import Object, deployment, made
+
+
+def version(image: str, made_at: str, *, available: bool = True, keep: int = 1) -> list[Object]:
+    """A Deployment that keeps versions, as published, and as it stands there; its Service."""
+    obj = deployment("cart")
+    metadata = {**obj["metadata"], "creationTimestamp": made_at}
+    metadata["annotations"] = {**metadata["annotations"], KEEP_VERSIONS: str(keep)}
+    spec = {
+        "selector": {"matchLabels": {"app": "cart"}},
+        "template": {
+            "metadata": {"labels": {"app": "cart"}},
+            "spec": {"containers": [{"name": "main", "image": image}]},
+        },
+    }
+    status = {"conditions": [{"type": "Available", "status": str(available)}]}
+    switched = made("v1", "Service", "cart", spec={"selector": {"app": "cart"}})
+    versioned = {**obj, "metadata": metadata, "spec": spec, "status": status}
+    return [dict(each) for each in with_versions([versioned, switched])]
+
+
+def kept_of(wanted: list[Object], serving: Object, *former: Object) -> list[str]:
+    """The images of the versions that stay when one is wanted while a Service leads elsewhere."""
+    live = {ObjectRef.of(obj): obj for obj in (*former, serving)}
+    old = sorted(ObjectRef.of(obj) for obj in former)
+    found = kept_versions(old, live, {ObjectRef.of(obj): obj for obj in wanted})
+    return sorted(live[ref]["spec"]["template"]["spec"]["containers"][0]["image"] for ref in found)
+
+
+@pytest.mark.requirement("D-11")
+def test_the_version_that_serves_stays_before_newer_ones() -> None:
+    (one, to_one), (two, to_two) = version("cart:1", "2026-01-01"), version("cart:2", "2026-01-02")
+    assert kept_of(version("cart:3", ""), to_one, one, two) == ["cart:1"]
+    assert kept_of(version("cart:3", ""), to_two, one, two) == ["cart:2"]
+    assert kept_of(version("cart:3", "", keep=2), to_one, one, two) == ["cart:1", "cart:2"]
+
+
+@pytest.mark.requirement("D-11")
+def test_a_version_that_is_not_available_does_not_stay_unless_it_serves() -> None:
+    one, to_one = version("cart:1", "2026-01-01", available=False)
+    two, to_two = version("cart:2", "2026-01-02", available=False)
+    assert kept_of(version("cart:3", "", keep=2), to_one, one, two) == ["cart:1"]
+    assert kept_of(version("cart:3", "", keep=2), to_two, one, two) == ["cart:2"]
+
+
+def test_nothing_stays_of_a_deployment_that_keeps_no_versions_any_more() -> None:
+    one, to_one = version("cart:1", "2026-01-01")
+    assert kept_of([deployment("cart")], to_one, one) == []
+
+
+def test_what_the_pods_of_a_kept_version_need_stays_with_it() -> None:
+    one, to_one = version("cart:1", "2026-01-01")
+    pod = one["spec"]["template"]["spec"]
+    pod |= {
+        "serviceAccountName": "cart",
+        "imagePullSecrets": [{"name": "pull"}],
+        "volumes": [
+            {"configMap": {"name": "files"}},
+            {"secret": {"secretName": "keys"}},
+            {"persistentVolumeClaim": {"claimName": "data"}},
+            {
+                "projected": {
+                    "sources": [{"configMap": {"name": "more"}}, {"secret": {"name": "tls"}}]
+                }
+            },
+        ],
+        "initContainers": [{"envFrom": [{"secretRef": {"name": "first"}}]}],
+    }
+    pod["containers"][0] |= {
+        "envFrom": [{"configMapRef": {"name": "settings"}}],
+        "env": [
+            {"valueFrom": {"configMapKeyRef": {"name": "colour"}}},
+            {"valueFrom": {"secretKeyRef": {"name": "token"}}},
+            {"value": "plain"},
+        ],
+    }
+    needed = {
+        "ServiceAccount": {"cart"},
+        "Secret": {"pull", "keys", "tls", "first", "token"},
+        "PersistentVolumeClaim": {"data"},
+        "ConfigMap": {"files", "more", "settings", "colour"},
+    }
+    namespace = one["metadata"]["namespace"]
+    old = [ObjectRef("", kind, namespace, n) for kind, names in needed.items() for n in names]
+    other = ObjectRef("", "ConfigMap", namespace, "other")
+    deployed = ObjectRef.of(one)
+    live = {deployed: one, ObjectRef.of(to_one): to_one}
+    wanted = {ObjectRef.of(obj): obj for obj in version("cart:2", "")}
+    found = kept_versions([*old, other, deployed], live, wanted)
+    assert found.keys() == {*old, deployed}
+    assert found[old[0]] == f"{deployed} needs it"
