@@ -18,6 +18,7 @@ from bundler.model.changeset import Plan
 
 _GRACE = 2.0
 """Seconds that an interruption waits for targets in which nothing was changed yet."""
+_STEP = 0.5
 
 Act = Callable[[str, Runner], TargetResult]
 """Runs a flow in one target. It shows its plan (`Runner.on_plan`) before it changes anything."""
@@ -100,12 +101,12 @@ def _each(
     begun: list[_Turn] = []
     with changed:
         for turn in turns:
-            changed.wait_for(lambda: sum(not is_over(each) for each in begun) < at_once)
+            _until(changed, lambda: sum(not is_over(each) for each in begun) < at_once)
             if not past_failures and any(each.has_failed() for each in begun):
                 break
             begin(turn)
             begun.append(turn)
-        changed.wait_for(lambda: all(map(is_over, begun)))
+        _until(changed, lambda: all(map(is_over, begun)))
 
 
 def _end(turns: Sequence[_Turn], changed: Condition) -> None:
@@ -113,7 +114,13 @@ def _end(turns: Sequence[_Turn], changed: Condition) -> None:
     with changed:
         for turn in turns:
             turn.stay()
-        changed.wait_for(lambda: all(turn.is_over() for turn in turns))
+        _until(changed, lambda: all(turn.is_over() for turn in turns))
+
+
+def _until(changed: Condition, is_so: Callable[[], bool]) -> None:
+    """Wait, in steps: a signal that comes as a wait begins is heard when it ends only."""
+    while not changed.wait_for(is_so, _STEP):
+        pass
 
 
 def _interrupt(turns: Sequence[_Turn], changed: Condition) -> None:
@@ -123,7 +130,7 @@ def _interrupt(turns: Sequence[_Turn], changed: Condition) -> None:
         for turn in turns:
             turn.interrupt()
         changed.wait_for(lambda: all(turn.is_over() for turn in sent), _GRACE)
-        changed.wait_for(lambda: all(turn.is_over() for turn in sent if turn.is_under_way))
+        _until(changed, lambda: all(turn.is_over() for turn in sent if turn.is_under_way))
 
 
 class _Turn:
