@@ -134,7 +134,10 @@ class StateReader(Protocol):
 
 class StateWriter(Protocol):
     def prepare(self) -> None:
-        """Make sure that the place of the state exists (the namespace, the folder)."""
+        """Make sure that the place of the state exists (the namespace, the folder).
+
+        Raises Refused where it is being deleted.
+        """
         ...
 
     def write_inventory(self, inventory: Inventory) -> None: ...

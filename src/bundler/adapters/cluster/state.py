@@ -19,7 +19,7 @@ from bundler.adapters.cluster.connection import Answer, KubernetesConnection, pa
 from bundler.adapters.cluster.discovery import Resource
 from bundler.adapters.cluster.errors import refusal
 from bundler.adapters.cluster.objects import items, pages
-from bundler.errors import Locked, PermissionRefused, VerificationFailed
+from bundler.errors import Locked, PermissionRefused, Refused, VerificationFailed
 from bundler.manifests import read_json
 from bundler.model.inventory import Inventory
 from bundler.model.objects import (
@@ -121,10 +121,13 @@ class KubernetesState:
     # --- writing --------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        if self._read:  # where our ConfigMaps are there is a namespace
-            return
         path = path_of("api", "v1", "namespaces", self._namespace)
         answer = self._connection.request("GET", path)
+        if answer.is_ok and (answer.document.get("status") or {}).get("phase") == "Terminating":
+            raise Refused(
+                f"Namespace/{self._namespace}: it is being deleted, with all that is in it",
+                hint="apply again when the namespace is gone",
+            )
         # Whoever may work in a namespace need not be allowed to look at it.
         if answer.is_ok or answer.status == 403:
             return
