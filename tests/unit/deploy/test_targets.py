@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -268,6 +268,15 @@ def test_a_plan_that_has_become_old_is_made_anew_without_asking_where_it_is_the_
 # --- interruptions ------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Also where whoever started us ignores interruptions, as shells do for what runs behind."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+@pytest.mark.usefixtures("heard")
 def test_an_interruption_reaches_all_that_are_under_way_and_nothing_else(fleet: Fleet) -> None:
     both = threading.Barrier(2, timeout=10)
     is_told = threading.Event()
