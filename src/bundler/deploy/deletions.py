@@ -30,13 +30,14 @@ def deletions(
     """
     moved = {uid_of(live[ref]) for ref in wanted.keys() & live.keys()} - {""}
     present = [(ref, live[ref]) for ref in old if ref in live and uid_of(live[ref]) not in moved]
-    versions = kept_versions([ref for ref, _ in present], live, wanted)
+    stays = [ref for ref, _ in present if not is_named(ref, policy.delete)]
+    versions = kept_versions(stays, live, wanted)
     changes = []
     for ref, obj in present:
         reason = (
             _not_ours(obj, recorded.objects[ref], owner)
             or _kept(ref, obj, wanted, policy)
-            or ("" if is_named(ref, policy.delete) else versions.get(ref, ""))
+            or versions.get(ref, "")
         )
         note = reason or _warning(ref)
         changes.append(Change(ref, "skipped" if reason else "deleted", None, obj, reason=note))

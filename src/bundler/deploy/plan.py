@@ -21,7 +21,7 @@ from bundler.deploy.immutable import JOB, anew
 from bundler.deploy.policy import DEFINITION, NAMESPACE, Policy
 from bundler.deploy.readiness import is_true
 from bundler.deploy.scaling import as_asked, autoscaled, left_to_autoscaler
-from bundler.deploy.versions import is_switched
+from bundler.deploy.versions import is_switched, switch_step
 from bundler.errors import FieldConflict, OwnershipRefused, PermissionRefused, Refused
 from bundler.model.changeset import Change, Plan, Wave
 from bundler.model.finding import Finding
@@ -219,12 +219,13 @@ def _raise_all(findings: Sequence[Finding]) -> None:
 # --- waves --------------------------------------------------------------------------------------
 
 
-def _waves(changes: Iterable[Change], gone: Iterable[Change]) -> Iterator[Wave]:
+def _waves(changes: Sequence[Change], gone: Iterable[Change]) -> Iterator[Wave]:
     steps: dict[Step, list[Change]] = {}
+    switch = switch_step(changes)
     for change in changes:
         step = Step.of(change.desired or {})
         if is_switched(change):
-            step = step._replace(wave=WAVES.index("afterwards"))
+            step = max(step, switch)
         steps.setdefault(step, []).append(change)
     for step, members in sorted(steps.items()):
         yield Wave(step.name, tuple(sorted(members, key=lambda change: change.ref)))

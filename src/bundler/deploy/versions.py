@@ -7,18 +7,29 @@ from typing import Any
 
 from bundler.deploy.readiness import is_true
 from bundler.model.changeset import Change
-from bundler.model.objects import KubernetesObject, ObjectRef, pod_spec
+from bundler.model.objects import WAVES, KubernetesObject, ObjectRef, Step, pod_spec
 from bundler.model.versions import family_of, selected_version, version_of, versions_to_keep
 
 Objects = Mapping[ObjectRef, KubernetesObject]
+_BEFORE_ALL = Step(WAVES.index("afterwards"), -(10**9))
+"""No weight that an object can have is lower."""
 
 
 def is_switched(change: Change) -> bool:
-    """Whether it leads to another version from then on, which has to be ready."""
+    """Whether it leads to another version from then on, or to what keeps none: that has to be
+    ready first."""
     if change.desired is None or change.live is None:
         return False
-    version = selected_version(change.desired)
-    return version is not None and version != selected_version(change.live)
+    return selected_version(change.desired) != selected_version(change.live)
+
+
+def switch_step(changes: Iterable[Change]) -> Step:
+    """When that is done: after the workloads, and before what else comes afterwards."""
+    versions = [
+        Step.of(each.desired) for each in changes if each.desired and family_of(each.desired)
+    ]
+    last = max(versions, default=_BEFORE_ALL)
+    return max(_BEFORE_ALL, last._replace(weight=last.weight + 1))
 
 
 def kept_versions(
@@ -29,9 +40,8 @@ def kept_versions(
     The version that serves goes first, then the newest; what is not available is no version to go
     back to.
     """
-    serving = {
-        (ref.namespace, selected_version(live[ref])) for ref in wanted if ref in live
-    }  # of Services, before they are switched
+    # As Services are before they are switched, also those that go.
+    serving = {(ref.namespace, selected_version(obj)) for ref, obj in live.items()}
     kept: dict[ObjectRef, str] = {}
     for deployment in wanted.values():
         count, family = versions_to_keep(deployment), family_of(deployment)

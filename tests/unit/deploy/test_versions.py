@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from bundler.deploy.deletions import deletions
+from bundler.deploy.policy import Policy
 from bundler.deploy.versions import kept_versions
-from bundler.model.objects import ObjectRef
+from bundler.model.inventory import Inventory
+from bundler.model.objects import WAVE, WEIGHT, ObjectRef
 from bundler.model.versions import KEEP_VERSIONS
 from bundler.publish.versions import with_versions
-from tests.fakes.releases import Object, deployment, made
+from tests.fakes.cluster import FakeCluster
+from tests.fakes.releases import OWNED_BY, Object, apply, deployment, made, pod_template, release
 
 
 def version(image: str, made_at: str, *, available: bool = True, keep: int = 1) -> list[Object]:
@@ -99,3 +103,62 @@ def test_what_the_pods_of_a_kept_version_need_stays_with_it() -> None:
     found = kept_versions([*old, other, deployed], live, wanted)
     assert found.keys() == {*old, deployed}
     assert found[old[0]] == f"{deployed} needs it"
+
+
+def test_with_a_version_that_is_to_be_deleted_goes_what_its_pods_need() -> None:
+    one, to_one = version("cart:1", "2026-01-01")
+    one["spec"]["template"]["spec"]["serviceAccountName"] = "cart"
+    account = made("v1", "ServiceAccount", "cart")
+    live = {ObjectRef.of(obj): obj for obj in (one, account, to_one)}
+    wanted = {ObjectRef.of(obj): obj for obj in version("cart:2", "")}
+    old = [ObjectRef.of(one), ObjectRef.of(account)]
+    recorded = Inventory(dict.fromkeys(old, ""))
+    for delete in (frozenset[str](), frozenset({f"Deployment/{old[0].name}"})):
+        found = deletions(old, live, wanted, recorded, OWNED_BY, Policy(delete=delete))
+        assert {change.action for change in found} == {"deleted" if delete else "skipped"}
+
+
+# --- when Services are switched -----------------------------------------------------------------
+
+
+def switched(cluster: FakeCluster, *objects: Object) -> list[str]:
+    """The names of what an apply has sent, and where it waited."""
+    begun = len(cluster.calls)
+    result = apply(cluster, release("v2", objects))
+    assert result.error is None
+    told = ("apply", "delete", "watch")
+    return [
+        "wait" if method == "watch" else subject
+        for method, subject in cluster.calls[begun:]
+        if method in told and "bundler." not in subject
+    ]
+
+
+def test_services_are_switched_when_all_is_ready_and_before_what_comes_afterwards() -> None:
+    cluster = FakeCluster()
+    assert apply(cluster, release("v1", version("cart:1", ""))).error is None
+    late = made("batch/v1", "Job", "smoke-test", spec={"template": pod_template("job", "job:1")})
+    late["metadata"]["annotations"] |= {WAVE: "afterwards", WEIGHT: "-5"}
+    new, to_new = version("cart:2", "")
+    order = switched(cluster, new, to_new, late)
+    ours = str(ObjectRef.of(new))
+    assert order == [ours, "wait", "Service/shop/cart", "wait", "Job/shop/smoke-test", "wait"]
+
+
+def test_services_are_switched_after_a_version_that_comes_late_itself() -> None:
+    cluster = FakeCluster()
+    assert apply(cluster, release("v1", version("cart:1", ""))).error is None
+    new, to_new = version("cart:2", "")
+    new["metadata"]["annotations"] |= {WAVE: "afterwards", WEIGHT: "3"}
+    order = switched(cluster, new, to_new)
+    assert order == [str(ObjectRef.of(new)), "wait", "Service/shop/cart", "wait"]
+
+
+def test_a_deployment_that_keeps_no_versions_any_more_is_switched_to_when_it_is_ready() -> None:
+    cluster = FakeCluster()
+    former, to_former = version("cart:1", "")
+    assert apply(cluster, release("v1", [former, to_former])).error is None
+    plain = made("v1", "Service", "cart", spec={"selector": {"app": "cart"}})
+    order = switched(cluster, deployment("cart"), plain)
+    gone = str(ObjectRef.of(former))
+    assert order == ["Deployment/shop/cart", "wait", "Service/shop/cart", "wait", gone]
