@@ -31,7 +31,7 @@ def deletions(
     moved = {uid_of(live[ref]) for ref in wanted.keys() & live.keys()} - {""}
     present = [(ref, live[ref]) for ref in old if ref in live and uid_of(live[ref]) not in moved]
     stays = [ref for ref, _ in present if not is_named(ref, policy.delete)]
-    versions = kept_versions(stays, live, wanted)
+    versions = kept_versions(stays, live, wanted, recorded)
     changes = []
     for ref, obj in present:
         reason = (

@@ -7,6 +7,7 @@ from typing import Any
 
 from bundler.deploy.readiness import is_true
 from bundler.model.changeset import Change
+from bundler.model.inventory import Inventory
 from bundler.model.objects import WAVES, KubernetesObject, ObjectRef, Step, pod_spec
 from bundler.model.versions import family_of, selected_version, version_of, versions_to_keep
 
@@ -33,12 +34,12 @@ def switch_step(changes: Iterable[Change]) -> Step:
 
 
 def kept_versions(
-    old: Collection[ObjectRef], live: Objects, wanted: Objects
+    old: Collection[ObjectRef], live: Objects, wanted: Objects, recorded: Inventory
 ) -> Mapping[ObjectRef, str]:
     """Of what is stale, the versions to keep and what their pods need → why.
 
-    The version that serves goes first, then the newest; what is not available is no version to go
-    back to.
+    The version that serves goes first, then the newest; what is not available, or came with no
+    release that succeeded and so has no UID yet, is no version to go back to.
     """
     # As Services are before they are switched, also those that go.
     serving = {(ref.namespace, selected_version(obj)) for ref, obj in live.items()}
@@ -53,7 +54,11 @@ def kept_versions(
             is_serving = (ref.namespace, version_of(live[ref])) in serving
             return is_serving, str(live[ref]["metadata"].get("creationTimestamp") or "")
 
-        able = [ref for ref in former if rank(ref)[0] or _is_available(live[ref])]
+        able = [
+            ref
+            for ref in former
+            if rank(ref)[0] or (recorded.objects.get(ref) and _is_available(live[ref]))
+        ]
         for ref in sorted(able, key=rank, reverse=True)[:count]:
             kept[ref] = "a version that is kept ready, to go back to"
     needs = {need: ref for ref in kept for need in _needed(live[ref])}

@@ -37,7 +37,8 @@ def kept_of(wanted: list[Object], serving: Object, *former: Object) -> list[str]
     """The images of the versions that stay when one is wanted while a Service leads elsewhere."""
     live = {ObjectRef.of(obj): obj for obj in (*former, serving)}
     old = sorted(ObjectRef.of(obj) for obj in former)
-    found = kept_versions(old, live, {ObjectRef.of(obj): obj for obj in wanted})
+    recorded = Inventory(dict.fromkeys(old, "uid"))
+    found = kept_versions(old, live, {ObjectRef.of(obj): obj for obj in wanted}, recorded)
     return sorted(live[ref]["spec"]["template"]["spec"]["containers"][0]["image"] for ref in found)
 
 
@@ -55,6 +56,23 @@ def test_a_version_that_is_not_available_does_not_stay_unless_it_serves() -> Non
     two, to_two = version("cart:2", "2026-01-02", available=False)
     assert kept_of(version("cart:3", "", keep=2), to_one, one, two) == ["cart:1"]
     assert kept_of(version("cart:3", "", keep=2), to_two, one, two) == ["cart:2"]
+
+
+def test_an_available_version_of_a_release_that_failed_does_not_stay() -> None:
+    cluster = FakeCluster()
+    for name in ("cart:1", "cart:2"):
+        assert (
+            apply(cluster, release(name.replace(":", "-"), version(name, "", keep=2))).error is None
+        )
+    failed = [*version("cart:3", "", keep=2), deployment("search", "shop/broken:1")]
+    assert apply(cluster, release("v3", failed)).error is not None
+    assert apply(cluster, release("cart-2", version("cart:2", "", keep=2))).error is None
+    images = {
+        obj["spec"]["template"]["spec"]["containers"][0]["image"]
+        for ref, obj in cluster.objects.items()
+        if ref.kind == "Deployment"
+    }
+    assert images == {"cart:1", "cart:2"}
 
 
 def test_nothing_stays_of_a_deployment_that_keeps_no_versions_any_more() -> None:
@@ -100,7 +118,8 @@ def test_what_the_pods_of_a_kept_version_need_stays_with_it() -> None:
     deployed = ObjectRef.of(one)
     live = {deployed: one, ObjectRef.of(to_one): to_one}
     wanted = {ObjectRef.of(obj): obj for obj in version("cart:2", "")}
-    found = kept_versions([*old, other, deployed], live, wanted)
+    recorded = Inventory({deployed: "uid"})
+    found = kept_versions([*old, other, deployed], live, wanted, recorded)
     assert found.keys() == {*old, deployed}
     assert found[old[0]] == f"{deployed} needs it"
 
@@ -112,7 +131,7 @@ def test_with_a_version_that_is_to_be_deleted_goes_what_its_pods_need() -> None:
     live = {ObjectRef.of(obj): obj for obj in (one, account, to_one)}
     wanted = {ObjectRef.of(obj): obj for obj in version("cart:2", "")}
     old = [ObjectRef.of(one), ObjectRef.of(account)]
-    recorded = Inventory(dict.fromkeys(old, ""))
+    recorded = Inventory({old[0]: "", old[1]: ""})
     for delete in (frozenset[str](), frozenset({f"Deployment/{old[0].name}"})):
         found = deletions(old, live, wanted, recorded, OWNED_BY, Policy(delete=delete))
         assert {change.action for change in found} == {"deleted" if delete else "skipped"}
