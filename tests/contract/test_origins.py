@@ -16,6 +16,7 @@ from bundler.adapters.renderers.kustomize import Kustomize
 from bundler.errors import UsageError
 from bundler.model.layers import Layer, in_order
 from bundler.model.project import Environment, HelmRelease, Project, Target
+from bundler.model.versions import KEEP_VERSIONS
 from bundler.publish.examine.origins import Explanation
 from bundler.publish.examine.tracing import Tracing, trace
 from bundler.publish.render import render
@@ -122,6 +123,17 @@ def test_an_overlay_s_own_change_is_named(
         },
     )
     assert asked(REPLICAS) == (file, line, what)
+
+
+def test_a_deployment_that_keeps_versions_is_asked_for_by_its_own_name(
+    tmp_path: Path, asked: Any
+) -> None:
+    cart = deployment("cart", "cart")
+    annotations = {**(cart["metadata"].get("annotations") or {}), KEEP_VERSIONS: "1"}
+    kept = {**cart, "metadata": {**cart["metadata"], "annotations": annotations}}
+    over = "resources: [cart.yaml]\nreplicas: [{name: cart, count: 3}]\n"
+    write(tmp_path, {"over/cart.yaml": json.dumps(kept), "over/kustomization.yaml": over})
+    assert asked(REPLICAS) == ("over/kustomization.yaml", 2, "replicas[cart]")
 
 
 def test_what_an_overlay_leaves_alone_is_looked_for_below_under_its_former_name(

@@ -42,6 +42,12 @@ def family_of(obj: KubernetesObject) -> tuple[str, str] | None:
     return (ref.namespace, str(name)) if ref.kind == "Deployment" and name else None
 
 
+def as_written(obj: KubernetesObject) -> KubernetesObject:
+    """The object under the name that its manifest has."""
+    family = family_of(obj)
+    return {**obj, "metadata": {**obj["metadata"], "name": family[1]}} if family else obj
+
+
 def selected_version(obj: KubernetesObject) -> str | None:
     """The version that a Service or a PodDisruptionBudget is about; None where it is about all."""
     selector = _mapping(_mapping(obj.get("spec")).get("selector"))

@@ -9,8 +9,10 @@ import pytest
 from bundler.model.bundle import RenderedBundle, RenderedTarget
 from bundler.model.differences import ABSENT, HIDDEN
 from bundler.model.project import Environment, Target
+from bundler.model.versions import KEEP_VERSIONS
 from bundler.publish.examine.comparing import Comparison, compare
 from bundler.publish.examine.references import references, uses
+from bundler.publish.versions import with_versions
 from tests.fakes.shop import deployment, environment, lock, obj, pinned, pod_spec, project
 
 
@@ -36,6 +38,24 @@ def in_place(name: str, made: Any) -> Any:
     metadata = {**made["metadata"], "namespace": f"shop-{name}", "labels": labels}
     metadata["annotations"] = {"release-bundler/owner": f"shop/prod/{name}"}
     return {**made, "metadata": metadata}
+
+
+def test_a_deployment_that_keeps_versions_is_one_in_both_with_what_differs() -> None:
+    def cart(name: str, image: str) -> Any:
+        selector = {"matchLabels": {"app": "cart"}}
+        pods = {"metadata": {"labels": {"app": "cart"}}, "spec": {"serviceAccountName": image}}
+        spec = {"selector": selector, "template": pods}
+        made = in_place(name, obj("apps/v1", "Deployment", "cart", spec=spec))
+        made["metadata"]["annotations"] = {KEEP_VERSIONS: "1"}
+        return made
+
+    def all_of(name: str, image: str) -> Any:
+        service = in_place(name, obj("v1", "Service", "cart", spec={"selector": {"app": "cart"}}))
+        return with_versions([cart(name, image), service])
+
+    assert changes(compared(all_of("eu", "one"), all_of("us", "other"))) == {
+        "Deployment/cart spec.template.spec.serviceAccountName": ("one", "other")
+    }
 
 
 @pytest.mark.requirement("D-16")

@@ -1,7 +1,7 @@
 """How two targets differ: which objects only one has, and which fields have which two values.
 
 What differs because they are two targets is left out: their namespaces, our labels and owner, and
-the hashes in the names of generated ConfigMaps and Secrets.
+the hashes in the names of generated ConfigMaps and Secrets, and of Deployments that keep versions.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from bundler.model.objects import (
     KubernetesObject,
     ObjectRef,
 )
+from bundler.model.versions import VERSION, VERSION_OF, as_written
 from bundler.publish.examine.origins import Said, said
 
-OURS = frozenset({PART_OF, MANAGED_BY, ENVIRONMENT, COMMIT, OWNER})
+OURS = frozenset({PART_OF, MANAGED_BY, ENVIRONMENT, COMMIT, OWNER, VERSION, VERSION_OF})
 _GENERATED = {("", "ConfigMap"), ("", "Secret")}
 
 
@@ -86,7 +87,7 @@ def _comparable(target: RenderedTarget) -> dict[ObjectRef, _Comparable]:
         if (ref.group, ref.kind) in _GENERATED
     }
     found = {}
-    for obj in target.objects:
+    for obj in map(as_written, target.objects):
         ref = ObjectRef.of(obj)
         name = ref.name
         if (ref.group, ref.kind) in _GENERATED:

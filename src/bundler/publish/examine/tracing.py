@@ -15,6 +15,7 @@ from bundler.model.field_path import parse_path
 from bundler.model.layers import Layer, find, over, same
 from bundler.model.objects import HASH_SUFFIX, KubernetesObject, ObjectRef
 from bundler.model.project import Project
+from bundler.model.versions import as_written
 from bundler.ports import ReadTree
 from bundler.publish.chart_pins import pin_chart
 from bundler.publish.examine.origins import (
@@ -80,11 +81,13 @@ def _chosen(bundle: RenderedBundle, path: str) -> tuple[KubernetesObject, str]:
     """The object that a path begins with, and the rest: the longest name that fits."""
     best: tuple[int, KubernetesObject, str] | None = None
     spelled: list[str] = []
-    for obj in bundle.targets[0].objects:
+    for rendered in bundle.targets[0].objects:
+        obj = as_written(rendered)
         ref = ObjectRef.of(obj)
         plain = HASH_SUFFIX.sub("", ref.name) if ref.kind in ("ConfigMap", "Secret") else ref.name
         spelled.append(f"{ref.kind}/{plain}")
-        for name in {ref.name, plain, f"{ref.namespace}/{ref.name}", f"{ref.namespace}/{plain}"}:
+        spellings = {ref.name, plain, ObjectRef.of(rendered).name}
+        for name in spellings | {f"{ref.namespace}/{each}" for each in spellings}:
             start = f"{ref.kind}/{name}"
             is_it = path.startswith(start) and path[len(start) : len(start) + 1] in (
                 "",
