@@ -137,6 +137,21 @@ def test_a_deployment_that_no_service_leads_to_alone_cannot_be_switched(
     assert "nothing could be switched" in finding.message
 
 
+def test_a_service_for_other_pods_too_would_lead_to_all_versions() -> None:
+    everything = {**service(part="shop"), "metadata": {"name": "all", "namespace": "shop"}}
+    [finding] = found(
+        deployment(), deployment("search", keep=None), service(app="cart"), everything
+    )
+    assert finding.message.startswith("Service/shop/all is for other pods too")
+
+
+@pytest.mark.parametrize("kind", ["ExternalName", "ClusterIP"])
+def test_only_a_service_that_leads_to_pods_is_switched(kind: str) -> None:
+    made_of_kind = service(app="cart")
+    made_of_kind["spec"]["type"] = kind
+    assert len(found(deployment(), made_of_kind)) == (kind == "ExternalName")
+
+
 def test_versions_are_not_kept_of_what_an_autoscaler_scales() -> None:
     [finding] = found(deployment(), service(app="cart"), SCALER)
     assert finding.message.startswith("HorizontalPodAutoscaler/shop/cart scales it")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from bundler.model.finding import Finding, json_pointer
 from bundler.model.objects import KubernetesObject, ObjectRef
@@ -11,7 +11,6 @@ from bundler.model.versions import (
     asked_to_keep,
     family_of,
     selected_version,
-    version_of,
     versions_to_keep,
 )
 from bundler.publish.rules.scope import Scope
@@ -20,17 +19,23 @@ _POINTER = json_pointer("metadata", "annotations", KEEP_VERSIONS)
 
 
 def keep_versions(scope: Scope) -> Iterator[Finding]:
-    switched = {(ref.namespace, selected_version(obj)) for ref, obj in scope.of_kind("", "Service")}
+    switched = {each.ref for service, each in scope.selecting if selected_version(service)}
+    shared = {
+        each.ref: service for service, each in scope.selecting if not selected_version(service)
+    }
     for obj in scope.target.objects:
         if asked_to_keep(obj) is None:
             continue
-        if problem := _problem(scope, obj, switched):
+        if problem := _problem(scope, obj, switched, shared):
             message, hint = problem
             yield scope.finding("keep-versions", obj, _POINTER, message, hint)
 
 
 def _problem(
-    scope: Scope, obj: KubernetesObject, switched: set[tuple[str, str | None]]
+    scope: Scope,
+    obj: KubernetesObject,
+    switched: Collection[ObjectRef],
+    shared: Mapping[ObjectRef, KubernetesObject],
 ) -> tuple[str, str] | None:
     if not versions_to_keep(obj):
         said = asked_to_keep(obj)
@@ -42,9 +47,14 @@ def _problem(
             f"{ObjectRef.of(autoscaler.obj)} scales it, and would scale no version but one",
             "give it a number of replicas in place of the autoscaler, or keep no versions",
         )
-    if (ref.namespace, version_of(obj)) not in switched:
+    if ref not in switched:
         return (
             "no Service is for its pods alone, so that nothing could be switched",
             "give its pods a label that no other workload has, and the Service a selector of it",
+        )
+    if service := shared.get(ref):
+        return (
+            f"{ObjectRef.of(service)} is for other pods too, and would lead to all versions",
+            "give the Service a selector that means the pods of one workload",
         )
     return None
