@@ -38,8 +38,8 @@ def kept_versions(
 ) -> Mapping[ObjectRef, str]:
     """Of what is stale, the versions to keep and what their pods need → why.
 
-    The version that serves goes first, then the newest; what is not available, or came with no
-    release that succeeded and so has no UID yet, is no version to go back to.
+    The version that serves goes first, then the newest. What came with no release that succeeded,
+    and so has no UID yet, is no version to go back to, nor is another one that is not available.
     """
     # As Services are before they are switched, also those that go.
     serving = {(ref.namespace, selected_version(obj)) for ref, obj in live.items()}
@@ -48,17 +48,17 @@ def kept_versions(
         count, family = versions_to_keep(deployment), family_of(deployment)
         if not count or family is None:
             continue
-        former = [ref for ref in old if ref in live and family_of(live[ref]) == family]
+        former = [
+            ref
+            for ref in old
+            if ref in live and family_of(live[ref]) == family and recorded.objects.get(ref)
+        ]
 
         def rank(ref: ObjectRef) -> tuple[bool, str]:
             is_serving = (ref.namespace, version_of(live[ref])) in serving
             return is_serving, str(live[ref]["metadata"].get("creationTimestamp") or "")
 
-        able = [
-            ref
-            for ref in former
-            if rank(ref)[0] or (recorded.objects.get(ref) and _is_available(live[ref]))
-        ]
+        able = [ref for ref in former if rank(ref)[0] or _is_available(live[ref])]
         for ref in sorted(able, key=rank, reverse=True)[:count]:
             kept[ref] = "a version that is kept ready, to go back to"
     needs = {need: ref for ref in kept for need in _needed(live[ref])}

@@ -12,7 +12,7 @@ from bundler.model.objects import WAVE, WEIGHT, ObjectRef
 from bundler.model.versions import KEEP_VERSIONS
 from bundler.publish.versions import with_versions
 from tests.fakes.cluster import FakeCluster
-from tests.fakes.releases import OWNED_BY, Object, apply, deployment, made, pod_template, release
+from tests.fakes.releases import OWNED_BY, Object, apply, deployment, job, made, release
 
 
 def version(image: str, made_at: str, *, available: bool = True, keep: int = 1) -> list[Object]:
@@ -58,15 +58,19 @@ def test_a_version_that_is_not_available_does_not_stay_unless_it_serves() -> Non
     assert kept_of(version("cart:3", "", keep=2), to_two, one, two) == ["cart:2"]
 
 
-def test_an_available_version_of_a_release_that_failed_does_not_stay() -> None:
+@pytest.mark.parametrize("failing", ["search", "smoke-test"])
+def test_a_version_of_a_release_that_failed_does_not_stay_also_if_it_served(failing: str) -> None:
+    """Beside it a workload fails before its Service is switched, or a Job afterwards."""
     cluster = FakeCluster()
     for name in ("cart:1", "cart:2"):
-        assert (
-            apply(cluster, release(name.replace(":", "-"), version(name, "", keep=2))).error is None
-        )
-    failed = [*version("cart:3", "", keep=2), deployment("search", "shop/broken:1")]
-    assert apply(cluster, release("v3", failed)).error is not None
-    assert apply(cluster, release("cart-2", version("cart:2", "", keep=2))).error is None
+        former = release(name.replace(":", "-"), version(name, "", keep=2))
+        assert apply(cluster, former).error is None
+    smoke_test = job("smoke-test", "shop/crashing:1", backoffLimit=0)
+    smoke_test["metadata"]["annotations"] |= {WAVE: "afterwards"}
+    worse = {"search": deployment("search", "shop/broken:1"), "smoke-test": smoke_test}
+    failed = release("v3", [*version("cart:3", "", keep=2), worse[failing]])
+    assert apply(cluster, failed).error is not None
+    assert apply(cluster, former).error is None
     images = {
         obj["spec"]["template"]["spec"]["containers"][0]["image"]
         for ref, obj in cluster.objects.items()
@@ -127,11 +131,12 @@ def test_what_the_pods_of_a_kept_version_need_stays_with_it() -> None:
 def test_with_a_version_that_is_to_be_deleted_goes_what_its_pods_need() -> None:
     one, to_one = version("cart:1", "2026-01-01")
     one["spec"]["template"]["spec"]["serviceAccountName"] = "cart"
+    one["metadata"]["uid"] = "uid"
     account = made("v1", "ServiceAccount", "cart")
     live = {ObjectRef.of(obj): obj for obj in (one, account, to_one)}
     wanted = {ObjectRef.of(obj): obj for obj in version("cart:2", "")}
     old = [ObjectRef.of(one), ObjectRef.of(account)]
-    recorded = Inventory({old[0]: "", old[1]: ""})
+    recorded = Inventory({old[0]: "uid", old[1]: ""})
     for delete in (frozenset[str](), frozenset({f"Deployment/{old[0].name}"})):
         found = deletions(old, live, wanted, recorded, OWNED_BY, Policy(delete=delete))
         assert {change.action for change in found} == {"deleted" if delete else "skipped"}
@@ -156,7 +161,7 @@ def switched(cluster: FakeCluster, *objects: Object) -> list[str]:
 def test_services_are_switched_when_all_is_ready_and_before_what_comes_afterwards() -> None:
     cluster = FakeCluster()
     assert apply(cluster, release("v1", version("cart:1", ""))).error is None
-    late = made("batch/v1", "Job", "smoke-test", spec={"template": pod_template("job", "job:1")})
+    late = job("smoke-test")
     late["metadata"]["annotations"] |= {WAVE: "afterwards", WEIGHT: "-5"}
     new, to_new = version("cart:2", "")
     order = switched(cluster, new, to_new, late)
