@@ -38,29 +38,27 @@ def kept_versions(
 ) -> Mapping[ObjectRef, str]:
     """Of what is stale, the versions to keep and what their pods need → why.
 
-    The version that serves goes first, then the newest. What came with no release that succeeded,
-    and so has no UID yet, is no version to go back to, nor is another one that is not available.
+    The version that serves goes first, then those that are available, the newest of them first.
+    What came with no release that succeeded, and so has no UID yet, is no version to go back to.
     """
     # As Services are before they are switched, also those that go.
     serving = {(ref.namespace, selected_version(obj)) for ref, obj in live.items()}
+
+    def rank(ref: ObjectRef) -> tuple[bool, bool, str]:
+        obj = live[ref]
+        is_serving = (ref.namespace, version_of(obj)) in serving
+        made = str(obj["metadata"].get("creationTimestamp") or "")
+        return is_serving, _is_available(obj), made
+
+    versions = {
+        ref: family_of(live[ref]) for ref in old if ref in live and recorded.objects.get(ref)
+    }
     kept: dict[ObjectRef, str] = {}
     for deployment in wanted.values():
-        count, family = versions_to_keep(deployment), family_of(deployment)
-        if not count or family is None:
-            continue
-        former = [
-            ref
-            for ref in old
-            if ref in live and family_of(live[ref]) == family and recorded.objects.get(ref)
-        ]
-
-        def rank(ref: ObjectRef) -> tuple[bool, str]:
-            is_serving = (ref.namespace, version_of(live[ref])) in serving
-            return is_serving, str(live[ref]["metadata"].get("creationTimestamp") or "")
-
-        able = [ref for ref in former if rank(ref)[0] or _is_available(live[ref])]
-        for ref in sorted(able, key=rank, reverse=True)[:count]:
-            kept[ref] = "a version that is kept ready, to go back to"
+        if family := family_of(deployment):
+            former = [ref for ref, each in versions.items() if each == family]
+            for ref in sorted(former, key=rank, reverse=True)[: versions_to_keep(deployment)]:
+                kept[ref] = "a version that is kept ready, to go back to"
     needs = {need: ref for ref in kept for need in _needed(live[ref])}
     return {ref: f"{needs[ref]} needs it" for ref in old if ref in needs} | kept
 

@@ -51,11 +51,14 @@ def test_the_version_that_serves_stays_before_newer_ones() -> None:
 
 
 @pytest.mark.requirement("D-11")
-def test_a_version_that_is_not_available_does_not_stay_unless_it_serves() -> None:
-    one, to_one = version("cart:1", "2026-01-01", available=False)
+def test_a_version_that_is_available_stays_before_a_newer_one_that_is_not() -> None:
+    """One that is not for a while, as its node is drained, stays if there is no other."""
+    one, _ = version("cart:1", "2026-01-01")
     two, to_two = version("cart:2", "2026-01-02", available=False)
-    assert kept_of(version("cart:3", "", keep=2), to_one, one, two) == ["cart:1"]
-    assert kept_of(version("cart:3", "", keep=2), to_two, one, two) == ["cart:2"]
+    three, to_three = version("cart:3", "2026-01-03")
+    assert kept_of(version("cart:3", "2026-01-03"), to_three, one, two) == ["cart:1"]
+    assert kept_of(version("cart:3", "2026-01-03"), to_three, two) == ["cart:2"]
+    assert kept_of(version("cart:4", ""), to_two, one, two, three) == ["cart:2"]
 
 
 @pytest.mark.parametrize("failing", ["search", "smoke-test"])
