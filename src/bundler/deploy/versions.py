@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
 
 from bundler.deploy.readiness import is_true
 from bundler.model.changeset import Change
 from bundler.model.inventory import Inventory
 from bundler.model.objects import WAVES, KubernetesObject, ObjectRef, Step, pod_spec
+from bundler.model.references import claims_of, references
 from bundler.model.versions import family_of, selected_version, version_of, versions_to_keep
 
 Objects = Mapping[ObjectRef, KubernetesObject]
@@ -73,30 +73,10 @@ def _needed(deployment: KubernetesObject) -> Iterator[ObjectRef]:
     """What pods would not start again without."""
     namespace = ObjectRef.of(deployment).namespace
     found = pod_spec(deployment)
-    for kind, name in _named(found[1]) if found else ():
-        if name:
-            yield ObjectRef("", kind, namespace, str(name))
-
-
-def _named(pod: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    yield "ServiceAccount", pod.get("serviceAccountName")
-    yield from (("Secret", each.get("name")) for each in pod.get("imagePullSecrets") or ())
-    for volume in pod.get("volumes") or ():
-        projected = (volume.get("projected") or {}).get("sources") or ()
-        yield "PersistentVolumeClaim", (volume.get("persistentVolumeClaim") or {}).get("claimName")
-        for source in (volume, *projected):
-            yield "ConfigMap", (source.get("configMap") or {}).get("name")
-            secret = source.get("secret") or {}
-            yield "Secret", secret.get("secretName") or secret.get("name")
-    for container in _containers(pod):
-        for each in container.get("envFrom") or ():
-            yield "ConfigMap", (each.get("configMapRef") or {}).get("name")
-            yield "Secret", (each.get("secretRef") or {}).get("name")
-        for variable in container.get("env") or ():
-            source = variable.get("valueFrom") or {}
-            yield "ConfigMap", (source.get("configMapKeyRef") or {}).get("name")
-            yield "Secret", (source.get("secretKeyRef") or {}).get("name")
-
-
-def _containers(pod: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    return [*(pod.get("initContainers") or ()), *(pod.get("containers") or ())]
+    account = found[1].get("serviceAccountName") if found else None
+    if account:
+        yield ObjectRef("", "ServiceAccount", namespace, str(account))
+    for reference in references(deployment):
+        yield ObjectRef("", reference.kind, namespace, reference.name)
+    for claim in claims_of(deployment):
+        yield ObjectRef("", "PersistentVolumeClaim", namespace, claim)

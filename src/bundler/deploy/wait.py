@@ -12,7 +12,8 @@ from bundler.deploy.view import View
 from bundler.errors import NotReady
 from bundler.model.changeset import Change, Plan, Wave
 from bundler.model.finding import Finding
-from bundler.model.objects import KubernetesObject, ObjectRef, pod_spec
+from bundler.model.objects import KubernetesObject, ObjectRef
+from bundler.model.references import claims_of
 from bundler.ports import LogReader, ObjectWatcher
 
 _CLAIM = ("", "PersistentVolumeClaim")
@@ -61,12 +62,8 @@ def _is_claim(ref: ObjectRef) -> bool:
 
 def _claims_of(change: Change) -> Iterator[ObjectRef]:
     """The claims that a workload's pods mount; a CronJob's pods may come much later."""
-    found = pod_spec(change.desired) if change.desired else None
-    if found is None or change.ref.kind == "CronJob":
-        return
-    for volume in found[1].get("volumes") or ():
-        name = (volume.get("persistentVolumeClaim") or {}).get("claimName")
-        if name:
+    if change.desired and change.ref.kind != "CronJob":
+        for name in claims_of(change.desired):
             yield ObjectRef(*_CLAIM, change.ref.namespace, name)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from bundler.model.objects import SECRETS, KubernetesObject, ObjectRef
 from bundler.model.reference import Digest
+from bundler.model.references import references
 from bundler.model.sops import is_encrypted
-from bundler.publish.examine.references import references
 
 _RESTARTED = frozenset(
     {

@@ -9,9 +9,10 @@ import pytest
 from bundler.model.bundle import RenderedBundle, RenderedTarget
 from bundler.model.differences import ABSENT, HIDDEN
 from bundler.model.project import Environment, Target
+from bundler.model.references import references
 from bundler.model.versions import KEEP_VERSIONS
 from bundler.publish.examine.comparing import Comparison, compare
-from bundler.publish.examine.references import references, uses
+from bundler.publish.examine.references import uses
 from bundler.publish.versions import with_versions
 from tests.fakes.shop import deployment, environment, lock, obj, pinned, pod_spec, project
 
