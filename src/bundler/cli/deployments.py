@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bundler.cli import output
 from bundler.cli.output import coloured, error_value, printable, table
@@ -15,9 +15,6 @@ from bundler.errors import BundlerError, Refused
 from bundler.model.bundle import VerifiedBundle
 from bundler.model.changeset import Change, ChangeSet, Plan
 from bundler.model.objects import ObjectRef
-
-if TYPE_CHECKING:
-    from bundler.deploy.preview import Preview
 
 _SERIOUSNESS = (5, 4, 1, 6, 2, 3, 0)
 UNINSTALL = "uninstall"

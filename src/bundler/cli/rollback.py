@@ -144,9 +144,9 @@ def _need_canaries(
     bundle: VerifiedBundle, environment: str, unreached: Sequence[TargetResult]
 ) -> None:
     """Raises the error of a canary that cannot be reached: the others do not begin then."""
-    targets = cast("dict[str, Any]", bundle.release.value)["environments"][environment]["targets"]
+    canaries = several.declared_canaries(bundle, environment)
     for each in unreached:
-        if each.error and targets.get(each.target, {}).get("canary"):
+        if each.error and each.target in canaries:
             raise each.error.reworded(
                 f"{environment}/{each.target}: {each.error.message}",
                 hint="it is a canary, which comes first: --target names one of the others",

@@ -85,10 +85,15 @@ def order(
             f"--canary {unknown[0]}: it is no target of this command",
             hint=f"they are {', '.join(names)}",
         )
+    declared = declared_canaries(bundle, destinations[0].environment).intersection(names)
+    return Order(at_once, declared.union(canaries), keep_going)
+
+
+def declared_canaries(bundle: VerifiedBundle, environment: str) -> frozenset[str]:
+    """The targets of an environment that come first, as the release says."""
     release = cast("Mapping[str, Any]", bundle.release.value)
-    targets = release["environments"][destinations[0].environment]["targets"]
-    declared = [name for name in names if targets[name].get("canary")]
-    return Order(at_once, frozenset([*declared, *canaries]), keep_going)
+    targets = release["environments"][environment]["targets"]
+    return frozenset(name for name, target in targets.items() if target.get("canary"))
 
 
 def over(

@@ -5,7 +5,6 @@ No value of a Secret comes out of here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -43,7 +42,7 @@ def state_of(live: KubernetesObject) -> Digest:
     if is_secret(live):
         others = {key: value for key, value in shown.items() if key not in _VALUES}
         shown = {**others, "version": live["metadata"].get("resourceVersion")}
-    return Digest.of(json.dumps(shown, sort_keys=True, separators=(",", ":")).encode())
+    return Digest.of_value(shown)
 
 
 def _shown(obj: KubernetesObject) -> Mapping[str, Any]:

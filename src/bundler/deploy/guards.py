@@ -157,9 +157,6 @@ def _is_news(current: Revision, former: TargetState | None) -> bool:
     return former.current is None or former.current.digest != current.digest
 
 
-_BACK = "bundler rollback restores what was there before; --allow-downgrade applies the older one"
-
-
 def _step_back(
     place: str, coming: Coming, current: Revision, policy: Policy, is_overtaken: bool
 ) -> Finding:

@@ -6,7 +6,6 @@ what the server refuses.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -149,8 +148,7 @@ def _guess(
 
 def job_digest(job: KubernetesObject) -> str:
     """What tells whether a Job that completed is still the one that is wanted."""
-    spec = json.dumps(job.get("spec"), sort_keys=True, separators=(",", ":"))
-    return str(Digest.of(spec.encode()))
+    return str(Digest.of_value(job.get("spec")))
 
 
 def _foreign(change: Change, owner: str) -> Finding | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bundler.model.objects import KubernetesObject, ObjectRef
+from bundler.model.objects import KubernetesObject, ObjectRef, mapping
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ NEVER_WAITED_FOR = frozenset(
 
 def readiness(obj: KubernetesObject) -> Readiness:
     """What an object's status says; an object without any status is ready."""
-    metadata, status = obj["metadata"], _mapping(obj.get("status"))
+    metadata, status = obj["metadata"], mapping(obj.get("status"))
     if metadata.get("deletionTimestamp"):
         return InProgress("is being deleted")
     observed, generation = status.get("observedGeneration"), metadata.get("generation")
@@ -71,7 +71,7 @@ def readiness(obj: KubernetesObject) -> Readiness:
         return Failed(told(condition(status, "Stalled")))
     ref = ObjectRef.of(obj)
     rule = _RULES.get((ref.group, ref.kind), _by_conditions)
-    return rule(_mapping(obj.get("spec")), status)
+    return rule(mapping(obj.get("spec")), status)
 
 
 def condition(status: Mapping[str, Any], sort: str) -> Mapping[str, Any]:
@@ -91,10 +91,6 @@ def told(condition: Mapping[str, Any]) -> str:
     """A condition's reason and message in one line."""
     parts = [str(condition[key]) for key in ("reason", "message") if condition.get(key)]
     return ": ".join(parts) or str(condition.get("type", ""))
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _count(status: Mapping[str, Any], key: str, default: int = 0) -> int:
@@ -141,7 +137,7 @@ def _rolling_out(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str:
 
 
 def _stateful_set(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Readiness:
-    strategy = _mapping(spec.get("updateStrategy"))
+    strategy = mapping(spec.get("updateStrategy"))
     if strategy.get("type") == "OnDelete":
         return Ready("updates when its pods are deleted")
     if "observedGeneration" not in status:
@@ -150,7 +146,7 @@ def _stateful_set(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Readine
     updated = _count(status, "updatedReplicas")
     if _count(status, "replicas") != wanted or ready < wanted:
         return InProgress(f"{ready} of {wanted} replicas are ready")
-    partition = _count(_mapping(strategy.get("rollingUpdate")), "partition")
+    partition = _count(mapping(strategy.get("rollingUpdate")), "partition")
     to_update = max(wanted - partition, 0)
     is_mixed = status.get("currentRevision") != status.get("updateRevision")
     if updated < to_update or (not partition and is_mixed):
@@ -159,7 +155,7 @@ def _stateful_set(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Readine
 
 
 def _daemon_set(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Readiness:
-    if _mapping(spec.get("updateStrategy")).get("type") == "OnDelete":
+    if mapping(spec.get("updateStrategy")).get("type") == "OnDelete":
         return Ready("updates when its pods are deleted")
     if "observedGeneration" not in status or "desiredNumberScheduled" not in status:
         return InProgress(UNSEEN)

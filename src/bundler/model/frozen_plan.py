@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -138,4 +137,4 @@ class FrozenPlan:
 
 
 def _digest(content: Mapping[str, Any]) -> Digest:
-    return Digest.of(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+    return Digest.of_value(content)

@@ -154,6 +154,11 @@ class ImageUse(NamedTuple):
     """What stands before the image in the string, such as `--image=`."""
 
 
+def mapping(value: object) -> Mapping[str, Any]:
+    """What should be a mapping, in what nobody has checked; an empty one where it is none."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def split_api_version(api_version: str) -> tuple[str, str]:
     """`apps/v1` → (`apps`, `v1`); `v1` → (``, `v1`)."""
     group, slash, version = api_version.rpartition("/")

@@ -7,6 +7,7 @@ references without a registry host.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass, replace
 
@@ -39,6 +40,11 @@ class Digest:
     @classmethod
     def of(cls, content: bytes) -> Digest:
         return cls(f"sha256:{hashlib.sha256(content).hexdigest()}")
+
+    @classmethod
+    def of_value(cls, value: object) -> Digest:
+        """Of plain data, in whatever order its keys come."""
+        return cls.of(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
 
     @property
     def hex(self) -> str:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bundler.model.objects import KubernetesObject, ObjectRef
+from bundler.model.objects import KubernetesObject, ObjectRef, mapping
 
 KEEP_VERSIONS = "release-bundler/keep-versions"
 """Annotation: how many versions stay ready beside the one that serves."""
@@ -50,23 +50,17 @@ def as_written(obj: KubernetesObject) -> KubernetesObject:
 
 def selected_version(obj: KubernetesObject) -> str | None:
     """The version that a Service or a PodDisruptionBudget is about; None where it is about all."""
-    selector = _mapping(_mapping(obj.get("spec")).get("selector"))
-    kind = ObjectRef.of(obj).kind
-    labels = selector if kind == "Service" else _mapping(selector.get("matchLabels"))
-    version = labels.get(VERSION) if kind in ("Service", "PodDisruptionBudget") else None
-    return str(version) if version else None
+    selecting = ObjectRef.of(obj).kind in ("Service", "PodDisruptionBudget")
+    return version_of(obj) if selecting else None
 
 
 def version_of(obj: KubernetesObject) -> str | None:
-    """The version that a Deployment is."""
-    selector = _mapping(_mapping(obj.get("spec")).get("selector"))
-    version = _mapping(selector.get("matchLabels")).get(VERSION)
+    """The version in the selector of an object, which is a Deployment's own."""
+    selector = mapping(mapping(obj.get("spec")).get("selector"))
+    labels = selector if obj.get("kind") == "Service" else mapping(selector.get("matchLabels"))
+    version = labels.get(VERSION)
     return str(version) if version else None
 
 
 def _annotations(obj: KubernetesObject) -> Mapping[str, Any]:
-    return _mapping(_mapping(obj.get("metadata")).get("annotations"))
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return mapping(mapping(obj.get("metadata")).get("annotations"))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 
-from bundler.model.objects import KubernetesObject, ObjectRef
+from bundler.model.objects import KubernetesObject, ObjectRef, mapping
+from bundler.model.reference import Digest
 from bundler.model.versions import VERSION, VERSION_OF, versions_to_keep
-from bundler.publish.rules.workloads import Workload, mapping, matches, workload
+from bundler.publish.rules.workloads import Workload, matches, workload
 
 _DIGITS = 8
 _BUDGET = ("policy", "PodDisruptionBudget")
@@ -33,9 +32,7 @@ def with_versions(objects: Sequence[KubernetesObject]) -> tuple[KubernetesObject
 
 def _version(deployment: KubernetesObject) -> str:
     spec = mapping(deployment.get("spec"))
-    content = [spec.get("selector"), spec.get("template")]
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+    return Digest.of_value([spec.get("selector"), spec.get("template")]).hex[:_DIGITS]
 
 
 def _named(deployment: KubernetesObject, version: str) -> KubernetesObject:

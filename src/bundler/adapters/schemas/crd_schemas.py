@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from bundler.adapters.schemas.definitions import REFERENCE, Kind
 from bundler.model.finding import json_pointer
-from bundler.model.objects import KubernetesObject
+from bundler.model.objects import KubernetesObject, mapping
 
 MAX_NODES = 100_000
 """The largest CRDs in use have a tenth of it."""
@@ -75,7 +75,7 @@ def is_crd(obj: KubernetesObject) -> bool:
 
 def custom_resource(crd: KubernetesObject) -> CustomResource:
     """What a CRD defines, as far as it makes sense, and what does not."""
-    metadata = _mapping(crd.get("metadata"))
+    metadata = mapping(crd.get("metadata"))
     text = json.dumps([metadata.get("name"), crd.get("spec")])
     return _custom_resource(_Given(text, metadata.get("name"), crd.get("spec")))
 
@@ -92,8 +92,8 @@ class _Given:
 @lru_cache(maxsize=256)
 def _custom_resource(given: _Given) -> CustomResource:
     """By text: the environments of a bundle mostly have the same CRDs."""
-    spec = _mapping(given.spec)
-    names = _mapping(spec.get("names"))
+    spec = mapping(given.spec)
+    names = mapping(spec.get("names"))
     group, kind = str(spec.get("group")), str(names.get("kind"))
     defects = list(_own_defects(given.name, spec, names))
     versions = []
@@ -102,7 +102,7 @@ def _custom_resource(given: _Given) -> CustomResource:
             continue
         pointer = json_pointer("spec", "versions", number, "schema", "openAPIV3Schema")
         conversion = _Conversion()
-        own_schema = _mapping(version.get("schema")).get("openAPIV3Schema")
+        own_schema = mapping(version.get("schema")).get("openAPIV3Schema")
         try:
             schema = conversion.root(own_schema, pointer)
         except _TooLarge as error:
@@ -150,7 +150,7 @@ class _Conversion:
         self, schema: dict[str, Any], given: Mapping[str, Any], pointer: str
     ) -> dict[str, Any]:
         """With what every object has: apiVersion, kind and metadata."""
-        own = _mapping(_mapping(given.get("properties")).get("metadata"))
+        own = mapping(mapping(given.get("properties")).get("metadata"))
         metadata: dict[str, Any] = {"$ref": REFERENCE + OBJECT_META}
         if own:
             where = pointer + json_pointer("properties", "metadata")
@@ -209,7 +209,7 @@ class _Conversion:
                     field,
                     pointer + json_pointer("properties", name),
                     depth + 1,
-                    optional=name not in required or "default" in _mapping(field),
+                    optional=name not in required or "default" in mapping(field),
                 )
                 for name, field in fields.items()
             }
@@ -301,10 +301,6 @@ def _bounds(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_type(value: Any) -> bool:
     return isinstance(value, str) and value in _TYPES
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _list(value: Any) -> Sequence[Any]:

@@ -12,14 +12,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bundler.model.finding import Finding
-from bundler.model.objects import KubernetesObject, ObjectRef
+from bundler.model.objects import KubernetesObject, ObjectRef, mapping
 from bundler.publish.rules.scope import Scope
 from bundler.publish.rules.workloads import (
     Container,
     Workload,
     at,
     items,
-    mapping,
     selected,
 )
 

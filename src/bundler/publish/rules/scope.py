@@ -9,10 +9,10 @@ from typing import Any
 
 from bundler.model.bundle import RenderedTarget
 from bundler.model.finding import Finding
-from bundler.model.objects import KubernetesObject, ObjectRef, split_api_version
+from bundler.model.objects import KubernetesObject, ObjectRef, mapping, split_api_version
 from bundler.model.rules import RULES
 from bundler.publish.placement import file_of, workload_service
-from bundler.publish.rules.workloads import Workload, at, mapping, whole, workload
+from bundler.publish.rules.workloads import Workload, at, whole, workload
 
 _KEDA = "keda.sh"
 

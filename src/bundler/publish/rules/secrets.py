@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bundler.model.finding import Finding, json_pointer
-from bundler.model.objects import HASH_SUFFIX, KubernetesObject, ObjectRef
+from bundler.model.objects import HASH_SUFFIX, KubernetesObject, ObjectRef, mapping
 from bundler.model.sops import encrypted_type, is_encrypted
 from bundler.publish.rules.scope import Scope
 from bundler.publish.rules.secret_values import Found, in_text, of_key
-from bundler.publish.rules.workloads import Container, Workload, items, mapping
+from bundler.publish.rules.workloads import Container, Workload, items
 
 
 def plain_secret(scope: Scope) -> Iterator[Finding]:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bundler.model.finding import Finding, json_pointer
-from bundler.model.objects import COMMIT, ObjectRef
+from bundler.model.objects import COMMIT, ObjectRef, mapping
 from bundler.publish.rules.scope import Scope
-from bundler.publish.rules.workloads import Workload, at, items, mapping
+from bundler.publish.rules.workloads import Workload, at, items
 
 _FIXED_SELECTORS = {
     ("apps", "DaemonSet"),

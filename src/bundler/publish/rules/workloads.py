@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bundler.model.finding import json_pointer
-from bundler.model.objects import KubernetesObject, ObjectRef, pod_spec
+from bundler.model.objects import KubernetesObject, ObjectRef, mapping, pod_spec
 
 _CUSTOM = {("argoproj.io", "Rollout"): ("spec", "template", "spec")}
 _SERVING = {
@@ -93,10 +93,6 @@ def at(value: Any, *steps: str) -> Any:
     for step in steps:
         value = value.get(step) if isinstance(value, Mapping) else None
     return value
-
-
-def mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def items(value: object) -> list[Any]:
